@@ -1,0 +1,1 @@
+"""Programs that build datasets on disk."""

@@ -1,0 +1,27 @@
+"""Models, and their registration with the Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import AutoModelForAudioTokenization
+
+from ..configuration.configuration_mel_gpt import MelGPTConfig
+from ..configuration.configuration_mel_vq import MelVQConfig
+from .generation_mel_gpt import ClassConditioningLogitsProcessor
+from .modeling_griffin_lim import GriffinLimVocoder
+from .modeling_mel_gpt import MelGPTForCausalLM
+from .modeling_mel_transformer import MelGPTModel
+from .modeling_mel_vq import MelVQModel
+
+for config_class in (MelGPTConfig, MelVQConfig):
+    AutoConfig.register(config_class.model_type, config_class)
+AutoModel.register(MelGPTConfig, MelGPTModel)
+AutoModelForCausalLM.register(MelGPTConfig, MelGPTForCausalLM)
+AutoModel.register(MelVQConfig, MelVQModel)
+AutoModelForAudioTokenization.register(MelVQConfig, MelVQModel)
+
+__all__ = [
+    "ClassConditioningLogitsProcessor",
+    "GriffinLimVocoder",
+    "MelGPTForCausalLM",
+    "MelGPTModel",
+    "MelVQModel",
+]
