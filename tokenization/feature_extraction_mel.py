@@ -1,0 +1,269 @@
+"""How does a waveform become the log-mel features that the audio tokenizer reads, and a waveform again?"""
+
+import numpy as np
+import torch
+import torchaudio
+from transformers import BatchFeature
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+
+from ..modeling.modeling_griffin_lim import GriffinLimVocoder
+
+MINIMUM_AMPLITUDE = 1e-5
+
+
+class MelFeatureExtractor(SequenceFeatureExtractor):
+    r"""
+    Waveform -> log-mel features, by the recipe of SpecVQGAN (Iashin and Rahtu, 2021, arXiv:2110.08791):
+    Slaney mel bands of the magnitude spectrum, clamped to 1e-5, `(20 * log10 - 20 + 100) / 100` clipped to [0, 1], the
+    first `num_mel_frames` frames, their central `num_frames`, and `2 * x - 1`.
+
+    Args:
+        feature_size (`int`): mel bands.
+        sampling_rate (`int`): samples per second of the audio, Hz.
+        padding_value (`float`): sample value of zero-padding.
+        n_fft, hop_length (`int`): window and hop, samples.
+        min_frequency, max_frequency (`float`): edges of the mel bands, Hz.
+        num_samples (`int`): length every clip is cut, looped or padded to, samples (220 500 = 10 s).
+        num_mel_frames (`int`): frames kept of a whole clip.
+        num_frames (`int`): frames of the features, cropped from the centre of the kept ones.
+        short_clips (`str`): `"repeat"` loops a clip shorter than `num_samples`, as the published VAS features do;
+            `"zero"` appends silence.
+    """
+
+    model_input_names = ["input_features"]
+
+    def __init__(
+        self,
+        feature_size: int = 80,
+        sampling_rate: int = 22050,
+        padding_value: float = 0.0,
+        n_fft: int = 1024,
+        hop_length: int = 256,
+        min_frequency: float = 125.0,
+        max_frequency: float = 7600.0,
+        num_samples: int = 220500,
+        num_mel_frames: int = 860,
+        num_frames: int = 848,
+        short_clips: str = "repeat",
+        **kwargs,
+    ):
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        available = 1 + num_samples // hop_length
+        if not 0 < num_frames <= num_mel_frames <= available:
+            raise ValueError(
+                f"`num_frames` {num_frames} <= `num_mel_frames` {num_mel_frames} <= {available} does not hold; "
+                f"{num_samples} samples with `hop_length` {hop_length} give {available} frames."
+            )
+        _check_short_clips(short_clips)
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.min_frequency = min_frequency
+        self.max_frequency = max_frequency
+        self.num_samples = num_samples
+        self.num_mel_frames = num_mel_frames
+        self.num_frames = num_frames
+        self.short_clips = short_clips
+        self._mel_transform = None
+
+    @classmethod
+    def from_clip_seconds(cls, clip_seconds: float, downsampling_factor: int = 16, **kwargs) -> "MelFeatureExtractor":
+        """
+        An extractor for clips of `clip_seconds`: an even number of whole mel frames, of which as many as
+        `downsampling_factor` divides are used. 10 s give 860 and 848 frames, 5 s give 430 and 416.
+        """
+        defaults = cls(**kwargs)
+        num_samples = round(clip_seconds * defaults.sampling_rate)
+        num_mel_frames = num_samples // defaults.hop_length // 2 * 2
+        num_frames = num_mel_frames // downsampling_factor * downsampling_factor
+        if num_frames == 0:
+            raise ValueError(
+                f"`clip_seconds` is {clip_seconds}; at least {downsampling_factor} frames of {defaults.hop_length} "
+                f"samples at {defaults.sampling_rate} Hz are needed."
+            )
+        return cls(num_samples=num_samples, num_mel_frames=num_mel_frames, num_frames=num_frames, **kwargs)
+
+    def to_dict(self) -> dict:
+        """The fields, without the cached transform."""
+        output = super().to_dict()
+        output.pop("_mel_transform", None)
+        return output
+
+    def __call__(
+        self,
+        audio,
+        sampling_rate: int | None = None,
+        resample: bool = False,
+        short_clips: str | None = None,
+        return_tensors: str | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """
+        Features of one clip or a batch of clips.
+
+        Args:
+            audio (array, tensor or list): one clip of shape `(samples,)`; a batch as a list of clips or as an array
+                of shape `(batch_size, samples)`. Inside a list (or in a 3-D array) a clip may have the shape
+                `(channels, samples)`: its channels are averaged. Floats are taken as they are, integer PCM is scaled
+                to [-1, 1].
+            sampling_rate (`int`): rate of `audio`, Hz. Give it, so that a wrong rate is noticed.
+            resample (`bool`): whether to convert another rate to the extractor's.
+            short_clips (`str`): `"repeat"` or `"zero"` instead of the extractor's own setting.
+            return_tensors (`str`): `"pt"` or `"np"`; without it a list of numpy arrays.
+
+        Returns:
+            `BatchFeature` with `input_features`, float32 of shape `(batch_size, feature_size, num_frames)` in [-1, 1].
+
+        Raises:
+            ValueError: for a rate other than the extractor's (without `resample`), empty or too short clips, NaN or
+                infinite samples, and shapes that are not clips.
+        """
+        mel = self.mel_spectrogram(audio, sampling_rate, resample=resample, short_clips=short_clips)
+        features = self.normalize(mel)
+        return BatchFeature({"input_features": list(features.numpy())}, tensor_type=return_tensors)
+
+    def mel_spectrogram(
+        self, audio, sampling_rate: int | None = None, resample: bool = False, short_clips: str | None = None
+    ) -> torch.Tensor:
+        """
+        The log-mel spectrogram before cropping, as it is stored in mel datasets. Arguments as in the call.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, feature_size, num_mel_frames)`, in [0, 1].
+        """
+        short_clips = self.short_clips if short_clips is None else _check_short_clips(short_clips)
+        clips = [
+            self._fit_length(self._to_rate(clip, sampling_rate, resample), short_clips) for clip in mono_clips(audio)
+        ]
+        mel = self._transform()(torch.stack(clips))[..., : self.num_mel_frames]
+        log_mel = torch.log10(mel.clamp(min=MINIMUM_AMPLITUDE))
+        return ((20 * log_mel - 20 + 100) / 100).clamp(0, 1)
+
+    def normalize(self, mel: torch.Tensor) -> torch.Tensor:
+        """Log-mel (..., frames) in [0, 1] -> its central `num_frames` frames in [-1, 1]."""
+        if mel.shape[-1] < self.num_frames:
+            raise ValueError(
+                f"`mel` has {mel.shape[-1]} frames; at least `num_frames` = {self.num_frames} are needed."
+            )
+        start = (mel.shape[-1] - self.num_frames) // 2
+        return 2 * mel[..., start : start + self.num_frames] - 1
+
+    def inverse(self, input_features: torch.Tensor, num_iterations: int = 32) -> torch.Tensor:
+        """
+        Features in [-1, 1], (batch_size, feature_size, frames), to waveforms (batch_size, hop_length * frames) by
+        Griffin-Lim, see [`GriffinLimVocoder`].
+        """
+        vocoder = GriffinLimVocoder(
+            num_mel_bins=self.feature_size,
+            sampling_rate=self.sampling_rate,
+            n_fft=self.n_fft,
+            hop_length=self.hop_length,
+            min_frequency=self.min_frequency,
+            max_frequency=self.max_frequency,
+            num_iterations=num_iterations,
+        )
+        return vocoder(torch.as_tensor(np.asarray(input_features), dtype=torch.float32))
+
+    def _transform(self) -> torchaudio.transforms.MelSpectrogram:
+        if self._mel_transform is None:
+            self._mel_transform = torchaudio.transforms.MelSpectrogram(
+                sample_rate=self.sampling_rate,
+                n_fft=self.n_fft,
+                hop_length=self.hop_length,
+                f_min=self.min_frequency,
+                f_max=self.max_frequency,
+                n_mels=self.feature_size,
+                power=1.0,
+                norm="slaney",
+                mel_scale="slaney",
+                center=True,
+                pad_mode="reflect",
+            )
+        return self._mel_transform
+
+    def _to_rate(self, clip: torch.Tensor, sampling_rate: int | None, resample: bool) -> torch.Tensor:
+        if sampling_rate is None or sampling_rate == self.sampling_rate:
+            return self._long_enough(clip, self.sampling_rate)
+        if not resample:
+            raise ValueError(
+                f"The audio has `sampling_rate` {sampling_rate}, this feature extractor works at "
+                f"{self.sampling_rate}. Resample the audio, or pass `resample=True`."
+            )
+        if sampling_rate <= 0:
+            raise ValueError(f"`sampling_rate` is {sampling_rate}; it has to be positive, in Hz.")
+        clip = self._long_enough(clip, sampling_rate)
+        return torchaudio.functional.resample(clip, int(sampling_rate), self.sampling_rate)
+
+    def _long_enough(self, clip: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+        minimum = -(-self.n_fft * sampling_rate // self.sampling_rate)
+        if clip.shape[-1] < minimum:
+            raise ValueError(
+                f"`audio` has {clip.shape[-1]} samples; at least one frame of {minimum} samples at {sampling_rate} Hz "
+                "is needed. An array of shape (samples, channels) has to be transposed."
+            )
+        return clip
+
+    def _fit_length(self, clip: torch.Tensor, short_clips: str) -> torch.Tensor:
+        missing = self.num_samples - clip.shape[-1]
+        if missing <= 0:
+            return clip[: self.num_samples]
+        if short_clips == "zero":
+            return torch.nn.functional.pad(clip, (0, missing), value=self.padding_value)
+        return clip.repeat(-(-self.num_samples // clip.shape[-1]))[: self.num_samples]
+
+
+def _check_short_clips(short_clips: str) -> str:
+    if short_clips not in ("repeat", "zero"):
+        raise ValueError(f'`short_clips` is {short_clips!r}; choose "repeat" or "zero".')
+    return short_clips
+
+
+def mono_clips(audio) -> list[torch.Tensor]:
+    """Splits `audio` into mono float32 clips of shape (samples,)."""
+    if isinstance(audio, (list, tuple)) and len(audio) > 0 and np.ndim(audio[0]) == 0:
+        audio = np.asarray(audio)
+    if isinstance(audio, (list, tuple)):
+        if len(audio) == 0:
+            raise ValueError("`audio` is an empty list; give at least one clip.")
+        return [_to_mono(_to_float(clip)) for clip in audio]
+    values = _to_float(audio)
+    if values.dim() == 1:
+        return [_to_mono(values)]
+    if values.dim() in (2, 3) and len(values) > 0:
+        return [_to_mono(clip) for clip in values]
+    raise ValueError(
+        f"`audio` has shape {tuple(values.shape)}; expected (samples,), (batch, samples), (batch, channels, samples) "
+        "or a list of clips."
+    )
+
+
+def _to_float(audio) -> torch.Tensor:
+    """float32 samples of an array, a tensor or nested lists; integer PCM is scaled to [-1, 1]."""
+    if isinstance(audio, torch.Tensor):
+        audio = audio.detach().cpu()
+        audio = audio.float().numpy() if audio.is_floating_point() else audio.numpy()  # numpy has no bfloat16
+    array = np.asarray(audio)
+    if np.issubdtype(array.dtype, np.floating):
+        return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    if array.dtype == np.uint8:  # 8-bit PCM is unsigned
+        return torch.from_numpy((array.astype(np.float32) - 128) / 128)
+    if array.dtype in (np.int8, np.int16, np.int32):
+        return torch.from_numpy((array / -float(np.iinfo(array.dtype).min)).astype(np.float32))
+    raise ValueError(
+        f"`audio` has dtype {array.dtype}; expected floats in [-1, 1] or integer PCM: uint8, int8, int16 or int32."
+    )
+
+
+def _to_mono(clip: torch.Tensor) -> torch.Tensor:
+    if clip.numel() == 0:
+        raise ValueError("`audio` holds an empty clip; give at least one frame of samples.")
+    if clip.dim() > 2:
+        raise ValueError(
+            f"A clip of `audio` has shape {tuple(clip.shape)}; expected (samples,) or (channels, samples)."
+        )
+    if clip.dim() == 2 and clip.shape[0] > clip.shape[1]:
+        raise ValueError(
+            f"A clip of `audio` has shape {tuple(clip.shape)}, read as (channels, samples); transpose it."
+        )
+    if not torch.isfinite(clip).all():
+        raise ValueError("`audio` holds NaN or infinite samples; repair the clip or leave it out.")
+    return clip.mean(0) if clip.dim() == 2 else clip
