@@ -95,7 +95,6 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         resample: bool = False,
         short_clips: str | None = None,
         return_tensors: str | None = None,
-        **kwargs,
     ) -> BatchFeature:
         """
         Features of one clip or a batch of clips.
@@ -161,7 +160,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
             max_frequency=self.max_frequency,
             num_iterations=num_iterations,
         )
-        return vocoder(torch.as_tensor(np.asarray(input_features), dtype=torch.float32))
+        return vocoder(torch.as_tensor(input_features, dtype=torch.float32))
 
     def _transform(self) -> torchaudio.transforms.MelSpectrogram:
         if self._mel_transform is None:
