@@ -29,6 +29,9 @@ class MelVQConfig(PreTrainedConfig):
         sampling_rate (`int`): samples per second of the audio behind the features, Hz.
         n_fft, hop_length (`int`): window and hop of the mel spectrogram, samples.
         min_frequency, max_frequency (`float`): edges of the mel bands, Hz.
+
+    Raises:
+        ValueError: if the sizes contradict each other.
     """
 
     model_type = "mel_vq"
@@ -51,6 +54,11 @@ class MelVQConfig(PreTrainedConfig):
     min_frequency: float | int = 125.0
     max_frequency: float | int = 7600.0
 
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        # The strict validation would run it too, but wraps its ValueError in another exception type.
+        self.validate_architecture()
+
     @property
     def downsampling_factor(self) -> int:
         """Input positions per code, along either axis."""
@@ -69,6 +77,12 @@ class MelVQConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of the strict validation: every size has to fit the others."""
+        super().validate_architecture()
+        for name in ("base_channels", "num_res_blocks", "latent_channels", "codebook_dim", "norm_num_groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be 1 or more.")
+        if not self.channel_multipliers or min(self.channel_multipliers) < 1:
+            raise ValueError(f"`channel_multipliers` is {self.channel_multipliers}; give one factor >= 1 per level.")
         factor = self.downsampling_factor
         for name in ("num_mel_bins", "num_frames"):
             value = getattr(self, name)

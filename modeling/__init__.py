@@ -1,6 +1,6 @@
 """Models, and their registration with the Auto classes."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextToWaveform
 from transformers.models.auto.modeling_auto import AutoModelForAudioTokenization
 
 from ..configuration.configuration_mel_gpt import MelGPTConfig
@@ -15,6 +15,7 @@ for config_class in (MelGPTConfig, MelVQConfig):
     AutoConfig.register(config_class.model_type, config_class)
 AutoModel.register(MelGPTConfig, MelGPTModel)
 AutoModelForCausalLM.register(MelGPTConfig, MelGPTForCausalLM)
+AutoModelForTextToWaveform.register(MelGPTConfig, MelGPTForCausalLM)  # what the pipeline looks for
 AutoModel.register(MelVQConfig, MelVQModel)
 AutoModelForAudioTokenization.register(MelVQConfig, MelVQModel)
 

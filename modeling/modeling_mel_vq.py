@@ -136,10 +136,10 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
                 f"multiple of {rows}, the frequency rows of the code grid."
             )
         low, high = codes.min(), codes.max()
-        if low < 0 or high >= self.config.codebook_size:
+        last = self.config.codebook_size - 1
+        if low < 0 or high > last:
             raise ValueError(
-                f"`audio_codes` holds values from {low} to {high}; the codes are 0 to {self.config.codebook_size - 1}. "
-                "Remove class tokens first."
+                f"`audio_codes` holds values from {low} to {high}; codes are 0 to {last}. Remove class tokens first."
             )
         return codes.reshape(codes.shape[0], -1, rows).transpose(1, 2)
 

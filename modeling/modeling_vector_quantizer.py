@@ -9,7 +9,7 @@ from torch import nn
 
 @dataclass
 class QuantizerOutput:
-    """Result of [`VectorQuantizer`]: straight-through latents (B, C, H, W), codes (B, H, W), loss and perplexity ()."""
+    """Result of [`VectorQuantizer`]: straight-through latents (B, C, H, W), codes (B, H, W), two scalars."""
 
     quantized: torch.Tensor
     codes: torch.Tensor

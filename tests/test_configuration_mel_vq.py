@@ -16,7 +16,9 @@ def test_five_second_geometry_by_configuration_alone():
 
 
 def test_round_trip_keeps_every_field(tmp_path):
-    config = MelVQConfig(base_channels=16, channel_multipliers=[1, 2], attention_levels=[], commitment_cost=1)
+    config = MelVQConfig(
+        base_channels=16, norm_num_groups=8, channel_multipliers=[1, 2], attention_levels=[], commitment_cost=1
+    )
     config.save_pretrained(tmp_path)
     assert MelVQConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
@@ -30,8 +32,9 @@ def test_round_trip_keeps_every_field(tmp_path):
         ({"attention_levels": [5]}, "attention_levels"),
         ({"codebook_size": 1}, "codebook_size"),
         ({"channel_multipliers": []}, "channel_multipliers"),
+        ({"norm_num_groups": 0}, "norm_num_groups"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_by_name(wrong, named):
-    with pytest.raises(Exception, match=named):
+    with pytest.raises(ValueError, match=named):
         MelVQConfig(**wrong)

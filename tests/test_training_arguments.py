@@ -1,0 +1,124 @@
+"""Recipes, overrides and model presets: what is accepted, what is refused, and in which words."""
+
+import json
+
+import pytest
+
+from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
+from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
+from melspec_gpt.training.arguments import RunArguments, parse_arguments
+from melspec_gpt.training.model_presets import PRESETS_FOLDER, load_model_config
+
+REQUIRED = {"dataset_path": "data", "output_dir": "out", "model_config": "tiny", "max_train_steps": 10}
+CONFIG_CLASSES = {"mel_gpt": MelGPTConfig, "mel_vq": MelVQConfig}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(**settings):
+        path = tmp_path / "recipe.json"
+        path.write_text(json.dumps(REQUIRED | settings))
+        return str(path)
+
+    return write
+
+
+def test_command_line_wins_over_recipe_and_recipe_over_defaults(recipe):
+    path = recipe(learning_rate=0.5, seed=3)
+    arguments = parse_arguments(RunArguments, [path, "--seed", "7", "--load_best_model_at_end"])
+    assert (arguments.learning_rate, arguments.seed, arguments.load_best_model_at_end) == (0.5, 7, True)
+    assert arguments.weight_decay == RunArguments(**REQUIRED).weight_decay
+
+
+def test_command_line_suffices_without_a_recipe():
+    argv = [text for name, value in REQUIRED.items() for text in (f"--{name}", str(value))]
+    arguments = parse_arguments(RunArguments, [*argv, "--model_overrides", '{"hidden_size": 8}'])
+    assert arguments == RunArguments(**REQUIRED, model_overrides={"hidden_size": 8})
+
+
+@pytest.mark.parametrize(
+    ("settings", "argv", "words"),
+    [
+        ({"learning_rat": 1.0}, [], ["'learning_rat'", "did you mean learning_rate?"]),
+        ({}, ["--warmup_step", "5"], ["--warmup_step", "did you mean --warmup_steps?"]),
+        ({"max_train_steps": 10.5}, [], ["`max_train_steps` is 10.5", "int"]),
+        ({"learning_rate": "fast"}, [], ["`learning_rate` is 'fast'", "float"]),
+        ({"seed": True}, [], ["`seed` is True", "int"]),
+        ({"output_dir": None}, [], ["`output_dir` is None", "str"]),
+        ({}, ["--seed", "one"], ["--seed", "one"]),
+        ({}, ["--load_best_model_at_end", "maybe"], ["--load_best_model_at_end", "maybe"]),
+        ({"per_device_train_batch_size": 0}, [], ["`per_device_train_batch_size` is 0", "1 or more"]),
+        ({"lr_scheduler_type": "step"}, [], ["`lr_scheduler_type` is 'step'", "cosine"]),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 5}, [], ["constant_with_warmup"]),
+        ({"max_train_steps": None}, [], ["`num_train_epochs`", "`max_train_steps`", "`max_train_minutes`"]),
+    ],
+)
+def test_wrong_settings_end_the_program_with_a_message(recipe, capsys, settings, argv, words):
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(RunArguments, [recipe(**settings), *argv])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+
+
+def test_missing_settings_are_named(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(RunArguments, ["--output_dir", "out"])
+    assert "--dataset_path, --model_config missing" in capsys.readouterr().err
+
+
+def test_unknown_recipe_lists_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(RunArguments, ["gpt_mars"])
+    assert "gpt_vas" in capsys.readouterr().err
+
+
+def test_help_is_complete(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(RunArguments, ["--help"])
+    assert "--max_train_minutes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", sorted(PRESETS_FOLDER.glob("*.json")), ids=lambda file: file.stem)
+def test_every_preset_is_a_valid_config(file):
+    model_type, name = file.stem.split("-", 1)
+    config = load_model_config(CONFIG_CLASSES[model_type], name)
+    assert all(getattr(config, field) == value for field, value in json.loads(file.read_text()).items())
+
+
+def test_vas_presets_are_the_defaults_of_the_original():
+    for config_class in CONFIG_CLASSES.values():
+        assert load_model_config(config_class, "vas").to_dict() == config_class().to_dict()
+
+
+def test_overrides_and_facts_of_the_data_reach_the_config():
+    id2label = {0: "dog", 1: "gun"}
+    config = load_model_config(MelGPTConfig, "tiny", {"hidden_size": 64}, num_codes=130, id2label=id2label)
+    assert (config.hidden_size, config.num_codes, config.id2label) == (64, 130, id2label)
+
+
+def test_saved_config_serves_as_model_config(tmp_path):
+    saved = MelGPTConfig(hidden_size=48, num_attention_heads=3, id2label={0: "a"})
+    saved.save_pretrained(tmp_path)
+    config = load_model_config(MelGPTConfig, str(tmp_path / "config.json"), num_codes=20, id2label={0: "b", 1: "c"})
+    assert (config.hidden_size, config.num_codes, config.num_labels) == (48, 20, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "words"),
+    [
+        ("huge", None, "huge.*esc10-small.*tiny.*vas"),
+        ("tiny", {"hiden_size": 8}, "hiden_size.*did you mean hidden_size"),
+        ("tiny", {"num_codes": 8}, "num_codes.*follow from the data"),
+        ("tiny", {"hidden_size": 33}, "hidden_size"),
+    ],
+)
+def test_wrong_model_settings_are_refused(name, overrides, words):
+    with pytest.raises(ValueError, match=words):
+        load_model_config(MelGPTConfig, name, overrides, num_codes=10)
+
+
+def test_config_of_another_model_is_refused(tmp_path):
+    MelVQConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="mel_vq.*expected 'mel_gpt'"):
+        load_model_config(MelGPTConfig, str(tmp_path / "config.json"))
