@@ -1,0 +1,151 @@
+"""How does a folder of somebody's own clips become a mel dataset?"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from melspec_gpt.datasets_scripts.audio_sources import (
+    AUDIO_EXTENSIONS,
+    FILE_COLUMNS,
+    LABEL_COLUMNS,
+    AudioListing,
+    check_data_dir,
+    clean_class_name,
+    find_audio_files,
+    find_column,
+    find_metadata,
+    ignored_files_warning,
+    is_hidden,
+    read_metadata,
+)
+from melspec_gpt.datasets_scripts.build_arguments import add_clip_arguments, add_output_arguments, run_build
+from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset
+from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
+
+CLIP_SECONDS = 10.0
+VALIDATION_FRACTION = 0.1
+SPLIT_COLUMN = "split"
+# Spellings of the split column -> split names of the dataset.
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+def build_audio_folder(
+    data_dir: str | Path,
+    output_dir: str | Path,
+    clip_seconds: float = CLIP_SECONDS,
+    validation_fraction: float = VALIDATION_FRACTION,
+    seed: int = 0,
+    short_clips: str = "repeat",
+    num_proc: int | None = None,
+    overwrite: bool = False,
+) -> dict:
+    """
+    Builds a mel dataset from a folder of clips.
+
+    Args:
+        data_dir (`str` or `Path`): holds one folder per class with the clips in it, or a metadata.csv or
+            metadata.jsonl with the columns `file_name` (or `filename`), `label` (or `class_name`) and optionally
+            `split` (train, validation, test).
+        output_dir (`str` or `Path`): the folder to write, see [`build_mel_dataset`].
+        clip_seconds (`float`): length of every clip, s.
+        validation_fraction (`float`): share of each class held out for validation where no split is given. Clips cut
+            from one recording should share a split: then give the splits in the metadata file.
+        seed (`int`): seed of that choice.
+        short_clips (`str`): `"repeat"` or `"zero"`, see [`MelFeatureExtractor`].
+        num_proc, overwrite: see [`build_mel_dataset`].
+
+    Returns:
+        The report, see [`build_mel_dataset`].
+
+    Raises:
+        ValueError: if `data_dir` holds no clips in one of these forms, and as in [`build_mel_dataset`].
+    """
+    feature_extractor = MelFeatureExtractor.from_clip_seconds(clip_seconds, short_clips=short_clips)
+    return build_mel_dataset(
+        list_audio_folder(data_dir),
+        data_dir,
+        output_dir,
+        feature_extractor,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        num_proc=num_proc,
+        overwrite=overwrite,
+    )
+
+
+def list_audio_folder(data_dir: str | Path) -> AudioListing:
+    """The clips that the metadata file of `data_dir` lists or, without one, those in its class folders."""
+    data_dir = check_data_dir(data_dir)
+    metadata = find_metadata(data_dir)
+    return _list_class_folders(data_dir) if metadata is None else _list_metadata(data_dir, metadata)
+
+
+def _list_class_folders(data_dir: Path) -> AudioListing:
+    listing = AudioListing()
+    for folder in sorted(path for path in data_dir.iterdir() if not is_hidden(path.name)):
+        if not folder.is_dir():
+            continue
+        audio, others = find_audio_files(folder)
+        listing.warnings += ignored_files_warning(others, f"no sound files in the folder {folder.name!r}")
+        if not audio:
+            listing.warnings.append(f"The folder {folder.name!r} holds no sound file, so it is no class.")
+        for path in audio:
+            name = path.relative_to(data_dir).as_posix()
+            listing.add(data_dir, name, clean_class_name(folder.name), split=None)
+    beside = [path for path in sorted(data_dir.iterdir()) if path.suffix.lower() in AUDIO_EXTENSIONS]
+    listing.warnings += ignored_files_warning(beside, "sound files that lie in no class folder")
+    if not listing.clips:
+        raise ValueError(
+            f"`data_dir` {str(data_dir)!r} holds no clips. Put them in one folder per class, as in "
+            f"'dog/1.wav', or list them in a metadata.csv; the files read are {', '.join(AUDIO_EXTENSIONS)}."
+        )
+    return listing
+
+
+def _list_metadata(data_dir: Path, metadata: Path) -> AudioListing:
+    listing = AudioListing()
+    rows = read_metadata(metadata)
+    file_column, label_column = find_column(rows, FILE_COLUMNS, metadata), find_column(rows, LABEL_COLUMNS, metadata)
+    has_splits = any(SPLIT_COLUMN in row for row in rows)
+    for row in rows:
+        name, label = row.get(file_column, ""), clean_class_name(row.get(label_column, ""))
+        split = SPLIT_NAMES.get(row.get(SPLIT_COLUMN, "").lower()) if has_splits else None
+        if has_splits and split is None:
+            found = row.get(SPLIT_COLUMN, "")
+            listing.leave_out(name, f"its split is {found!r}; expected one of {', '.join(SPLIT_NAMES)}")
+        else:
+            listing.add(data_dir, name, label, split)
+    return listing
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line of [`build_audio_folder`]."""
+    parser = argparse.ArgumentParser(
+        description="Turn a folder of your own clips into a mel dataset, the input of train_audio_tokenizer."
+    )
+    parser.add_argument(
+        "--data_dir",
+        required=True,
+        help="folder with one folder of clips per class (dog/1.wav, rain/a.mp3), or with a metadata.csv or "
+        "metadata.jsonl: columns file_name, label and, if you like, split (train, validation, test)",
+    )
+    add_output_arguments(parser)
+    parser.add_argument(
+        "--validation_fraction",
+        type=float,
+        default=VALIDATION_FRACTION,
+        help="share of each class that is held out where no split is given; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of that choice (default: %(default)s)")
+    add_clip_arguments(parser, CLIP_SECONDS)
+    run_build(parser, build_audio_folder, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""From a listing of clips to a mel dataset on disk."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import ClassLabel, load_from_disk
+
+from melspec_gpt.datasets_scripts.audio_sources import AudioListing, read_audio
+from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset, stratified_splits
+from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
+
+FLOAT16_STEP = 2**-11  # of values in [0.5, 1]
+
+
+@pytest.fixture(scope="module")
+def feature_extractor():
+    return MelFeatureExtractor.from_clip_seconds(0.5)
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Three dogs (one of them stereo at another rate) and two cats of different pitch, each clip different."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for index, (name, rate, channels) in enumerate(
+        [("dog1", 22050, 1), ("dog2", 16000, 2), ("dog3", 22050, 1), ("cat1", 22050, 1), ("cat2", 22050, 1)]
+    ):
+        times = np.arange(2 * rate) / rate  # longer than what is read of it
+        tone = 0.5 * np.sin(2 * np.pi * 200 * (index + 1) * times).astype(np.float32)
+        soundfile.write(folder / f"{name}.wav", tone if channels == 1 else np.stack([tone, tone / 2], 1), rate)
+    return folder
+
+
+def listing_of(data_dir, names, split=None, **kwargs):
+    listing = AudioListing(**kwargs)
+    for name in names:
+        listing.add(data_dir, f"{name}.wav", name[:3], split)
+    return listing
+
+
+ALL_NAMES = ["dog1", "dog2", "dog3", "cat1", "cat2"]
+
+
+def rows_by_id(dataset):
+    return {row["id"]: row for split in dataset.values() for row in split.with_format("numpy")}
+
+
+def test_mels_equal_the_feature_extractors(data_dir, tmp_path, feature_extractor):
+    build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
+    rows = rows_by_id(load_from_disk(tmp_path / "mels"))
+    assert set(rows) == {f"{name}.wav" for name in ALL_NAMES}
+    for clip_id, row in rows.items():
+        audio, rate = read_audio(data_dir / clip_id)
+        expected = feature_extractor.mel_spectrogram([audio], rate, resample=True)[0]
+        torch.testing.assert_close(torch.tensor(row["mel"]), expected, atol=FLOAT16_STEP, rtol=0)
+
+
+def test_columns_are_as_documented(data_dir, tmp_path, feature_extractor):
+    build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
+    train = load_from_disk(tmp_path / "mels")["train"]
+    assert train.column_names == ["id", "label", "mel"]
+    assert train.features["label"] == ClassLabel(names=["cat", "dog"])
+    assert train.features["mel"].shape == (feature_extractor.feature_size, feature_extractor.num_mel_frames)
+    assert train.features["mel"].dtype == "float16"
+    for row in train:
+        assert train.features["label"].int2str(row["label"]) == row["id"][:3]
+
+
+def test_feature_extractor_lies_beside(data_dir, tmp_path, feature_extractor):
+    build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
+    assert MelFeatureExtractor.from_pretrained(tmp_path / "mels").to_dict() == feature_extractor.to_dict()
+
+
+def test_given_class_names_fix_the_order(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES, class_names=["dog", "emu", "cat"])
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    assert load_from_disk(tmp_path / "mels")["train"].features["label"].names == ["dog", "emu", "cat"]
+    assert report["warnings"] == ["The class 'emu' has no training clip."]
+
+
+def test_unreadable_clip_is_reported_and_the_rest_goes_on(data_dir, tmp_path, feature_extractor):
+    (data_dir / "dog2.wav").write_bytes(b"broken")
+    soundfile.write(data_dir / "cat1.wav", np.full(22050, np.nan, np.float32), 22050, subtype="FLOAT")
+    report = build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
+    assert [entry["file"] for entry in report["left_out"]] == ["dog2.wav", "cat1.wav"]
+    assert report["num_left_out"] == 2
+    assert "NaN" in report["left_out"][1]["reason"]
+    assert set(rows_by_id(load_from_disk(tmp_path / "mels"))) == {"dog1.wav", "dog3.wav", "cat2.wav"}
+    assert json.loads((tmp_path / "mels" / "build_report.json").read_text()) == report
+    assert report["clips_per_class"] == {"cat": {"train": 1}, "dog": {"train": 2}}
+
+
+def test_a_class_that_cannot_be_read_is_no_class(data_dir, tmp_path, feature_extractor):
+    for name in ("cat1", "cat2"):
+        (data_dir / f"{name}.wav").write_bytes(b"broken")
+    report = build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
+    assert load_from_disk(tmp_path / "mels")["train"].features["label"].names == ["dog"]
+    assert "'cat'" in report["warnings"][0]
+
+
+def test_nothing_readable_is_an_error_that_leaves_nothing(data_dir, tmp_path, feature_extractor):
+    (data_dir / "dog1.wav").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"No clip is left for training.*dog1\.wav"):
+        build_mel_dataset(listing_of(data_dir, ["dog1"]), data_dir, tmp_path / "mels", feature_extractor)
+    assert [path.name for path in tmp_path.iterdir()] == ["clips"]
+
+
+def test_readable_clips_are_split_so_that_every_class_is_validated(data_dir, tmp_path, feature_extractor):
+    (data_dir / "dog1.wav").write_bytes(b"broken")
+    listing = listing_of(data_dir, ALL_NAMES)
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, validation_fraction=0.1)
+    assert report["clips_per_class"] == {"cat": {"train": 1, "validation": 1}, "dog": {"train": 1, "validation": 1}}
+
+
+def test_given_splits_are_kept(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ["dog1", "cat1"], split="train")
+    listing.add(data_dir, "dog2.wav", "dog", "test")
+    build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, validation_fraction=0.5)
+    dataset = load_from_disk(tmp_path / "mels")
+    assert {split: rows["id"][:] for split, rows in dataset.items()} == {
+        "train": ["dog1.wav", "cat1.wav"],
+        "test": ["dog2.wav"],
+    }
+
+
+def test_a_second_build_sees_changed_files(data_dir, tmp_path, feature_extractor):
+    arguments = (listing_of(data_dir, ["dog1"]), data_dir, tmp_path / "mels", feature_extractor)
+    build_mel_dataset(*arguments)
+    before = np.array(load_from_disk(tmp_path / "mels")["train"][0]["mel"])
+    soundfile.write(data_dir / "dog1.wav", np.zeros(22050), 22050)
+    build_mel_dataset(*arguments, overwrite=True)
+    after = np.array(load_from_disk(tmp_path / "mels")["train"][0]["mel"])
+    assert before.max() > 0.5
+    assert after.max() == 0
+
+
+def test_workers_give_the_same_rows_in_the_same_order(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES)
+    for name, num_proc in (("one", None), ("two", 2)):
+        build_mel_dataset(listing, data_dir, tmp_path / name, feature_extractor, num_proc=num_proc)
+    one, two = (load_from_disk(tmp_path / name)["train"].with_format("numpy") for name in ("one", "two"))
+    assert one["id"][:].tolist() == two["id"][:].tolist()
+    np.testing.assert_array_equal(one["mel"][:], two["mel"][:])
+
+
+@pytest.mark.parametrize("arguments", [{"validation_fraction": 1.0}, {"validation_fraction": -0.1}, {"num_proc": 0}])
+def test_impossible_arguments_are_named(data_dir, tmp_path, feature_extractor, arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        build_mel_dataset(listing_of(data_dir, ["dog1"]), data_dir, tmp_path / "mels", feature_extractor, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "expected"), [(20, 0.1, 2), (2, 0.1, 1), (1, 0.5, 0), (3, 0.9, 2), (10, 0.0, 0)]
+)
+def test_share_of_a_class_in_validation(count, fraction, expected):
+    assert stratified_splits(["dog"] * count, fraction, seed=0).count("validation") == expected
+
+
+def test_split_depends_on_the_seed_and_not_on_other_classes():
+    dogs = stratified_splits(["dog"] * 50, 0.2, seed=0)
+    assert dogs == stratified_splits(["dog"] * 50, 0.2, seed=0)
+    assert dogs != stratified_splits(["dog"] * 50, 0.2, seed=1)
+    assert dogs == stratified_splits(["cat"] * 50 + ["dog"] * 50, 0.2, seed=0)[50:]
