@@ -194,8 +194,8 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         if sampling_rate <= 0:
             raise ValueError(f"`sampling_rate` is {sampling_rate}; it has to be positive, in Hz.")
         clip = self._long_enough(clip, sampling_rate)
-        # Exact for every usual rate. An odd one (44 101 Hz) would need a filter for each of 22 050 phases and gigabytes
-        # of memory; the nearest simple ratio is within 0.1 % of it, under two cents of pitch.
+        # Exact for every usual rate. An odd one (44 101 Hz) would need a filter for each of 22 050 phases, and
+        # gigabytes of memory; the nearest simple ratio is within 0.1 % of it, under two cents of pitch.
         ratio = Fraction(int(sampling_rate), self.sampling_rate).limit_denominator(MAXIMUM_RESAMPLING_PHASES)
         return torchaudio.functional.resample(clip, ratio.numerator, ratio.denominator)
 
