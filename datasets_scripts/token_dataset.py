@@ -21,6 +21,8 @@ from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 logger = logging.getLogger(__name__)
 
+# 40 dB on the scale of the mel, on which 1 is 100 dB.
+AUDIBLE_RANGE = 0.4
 # Fields of the feature extractor -> the fields of the audio tokenizer that have to be equal.
 SHARED_GEOMETRY = {
     "feature_size": "num_mel_bins",
@@ -52,8 +54,8 @@ def build_token_dataset(
         audio_tokenizer (`str` or `Path`): folder (or Hub name) of a [`MelVQModel`].
         output_dir (`str` or `Path`): the folder to write.
         num_views (`int`): rows made of each training clip. View 0 (id `clip`) is the clip itself; view n (id
-            `clip@n`) is the clip rolled in time by a random number of mel frames before its centre is cut out, so that
-            a small data set gives more different sentences. The other splits have one row per clip.
+            `clip@n`) is the clip rolled in time, so that it begins with another of its audible frames, before its
+            centre is cut out: a small data set gives more different sentences. The other splits have one row per clip.
         batch_size (`int`): clips encoded at once.
         seed (`int`): seed of the rolls. The rolls of a clip depend on it and the clip's id, on nothing else.
         overwrite (`bool`): whether to replace an earlier build.
@@ -145,11 +147,28 @@ def check_geometry(feature_extractor: MelFeatureExtractor, config: MelVQConfig) 
         raise ValueError(f"{described}. Build the mels with the clip length the audio tokenizer was trained on.")
 
 
-def roll_frames(clip_id: str, seed: int, num_mel_frames: int) -> list[int]:
-    """By how many frames the mel of `clip_id` is rolled in view 0 (none), 1, 2, ...: all rolls, each once."""
-    rolls = list(range(1, num_mel_frames))
-    random.Random(f"{seed}/{clip_id}").shuffle(rolls)
-    return [0, *rolls]
+def roll_frames(clip_id: str, seed: int, audible: np.ndarray, first_frame: int = 0) -> list[int]:
+    """
+    By how many frames the mel of `clip_id` is rolled in view 0 (none), 1, 2, ...: all rolls, each once. Those that
+    begin with an audible frame come first, so that a GPT does not learn to begin with a long silence.
+
+    Args:
+        clip_id (`str`): the clip.
+        seed (`int`): with the clip's id it decides the order.
+        audible (`np.ndarray` of shape `(num_mel_frames,)`): which frames can be heard, see [`audible_frames`].
+        first_frame (`int`): frame of the rolled mel with which the sentence begins.
+    """
+    starts = list(range(len(audible)))
+    random.Random(f"{seed}/{clip_id}").shuffle(starts)
+    starts.sort(key=lambda start: not audible[start])  # a stable sort: each half stays shuffled
+    rolls = [(first_frame - start) % len(audible) for start in starts]
+    return [0, *(roll for roll in rolls if roll)]
+
+
+def audible_frames(mel: np.ndarray) -> np.ndarray:
+    """Frames (num_mel_frames,) of a mel whose loudest band is at most `AUDIBLE_RANGE` below that of the clip."""
+    levels = mel.max(axis=0)
+    return levels >= levels.max() - AUDIBLE_RANGE
 
 
 def view_id(clip_id: str, view: int) -> str:
@@ -178,8 +197,13 @@ class _CodeEncoder:
     @torch.no_grad()
     def view(self, ids: list[str], mels: np.ndarray, view: int) -> list[np.ndarray]:
         """Codes of one view of every clip; `mels` has the shape `(batch_size, feature_size, num_mel_frames)`."""
-        shifts = [roll_frames(clip_id, self.seed, mels.shape[-1])[view] for clip_id in ids]
-        rolled = np.stack([np.roll(mel, shift, axis=-1) for mel, shift in zip(mels, shifts, strict=True)])
+        first_frame = (mels.shape[-1] - self.feature_extractor.num_frames) // 2
+        rolled = np.stack(
+            [
+                np.roll(mel, roll_frames(clip_id, self.seed, audible_frames(mel), first_frame)[view], axis=-1)
+                for clip_id, mel in zip(ids, mels, strict=True)
+            ]
+        )
         features = self.feature_extractor.normalize(torch.from_numpy(rolled.astype(np.float32)))
         codes = self.model.encode(features.to(self.model.device)).audio_codes  # (B, 1, num_codes)
         return list(codes.squeeze(1).cpu().numpy().astype(self.code_dtype))

@@ -4,6 +4,9 @@ import torch
 import torchaudio
 from torch import nn
 
+# Griffin-Lim's phases can pile up higher than those of the recording, whose peaks are at most 1.
+PEAK_LIMIT = 0.95
+
 
 class GriffinLimVocoder(nn.Module):
     """
@@ -58,14 +61,15 @@ class GriffinLimVocoder(nn.Module):
             input_features (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): in [-1, 1].
 
         Returns:
-            `torch.FloatTensor` of shape `(batch_size, hop_length * frames)`: the waveform.
+            `torch.FloatTensor` of shape `(batch_size, hop_length * frames)`: the waveform. One that would peak above
+            0.95 is scaled down to that as a whole, so that no file format clips it.
         """
         log_mel = (input_features.float().clamp(-1, 1) + 1) / 2
         mel = 10 ** (log_mel * 5 - 4)  # inverse of (20 * log10(mel) - 20 + 100) / 100
         magnitudes = (self.mel_to_linear(mel.device) @ mel).clamp(min=0)
         # One more frame than features, because a centred transform of n hops has n + 1 frames.
         magnitudes = torch.cat([magnitudes, magnitudes[..., -1:]], dim=-1)
-        return torchaudio.functional.griffinlim(
+        waveforms = torchaudio.functional.griffinlim(
             magnitudes,
             window=torch.hann_window(self.n_fft, device=mel.device),
             n_fft=self.n_fft,
@@ -77,3 +81,5 @@ class GriffinLimVocoder(nn.Module):
             length=self.hop_length * input_features.shape[-1],
             rand_init=False,  # the same features always give the same waveform
         )
+        peaks = waveforms.abs().amax(-1, keepdim=True)
+        return waveforms * (PEAK_LIMIT / peaks.clamp(min=PEAK_LIMIT))

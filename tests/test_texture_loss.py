@@ -30,3 +30,7 @@ def test_gradient_reaches_a_constant_reconstruction():
     reconstruction = (noise(1) * 0.01).requires_grad_()
     texture_loss(reconstruction, noise(0)).backward()
     assert reconstruction.grad.abs().sum() > 0
+
+
+def test_short_clips_are_compared_at_the_windows_that_fit():
+    assert texture_loss(noise(1)[..., :16], noise(0)[..., :16]) > 0

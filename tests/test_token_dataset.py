@@ -11,7 +11,12 @@ from datasets import ClassLabel, List, Value, load_from_disk
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.datasets_scripts.audio_sources import AudioListing
 from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset
-from melspec_gpt.datasets_scripts.token_dataset import build_token_dataset, main, roll_frames
+from melspec_gpt.datasets_scripts.token_dataset import (
+    audible_frames,
+    build_token_dataset,
+    main,
+    roll_frames,
+)
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
@@ -93,7 +98,8 @@ def test_a_view_is_the_rolled_clip(folder, tmp_path):
     model = MelVQModel.from_pretrained(folder / "audio_tokenizer").eval()
     codes = codes_by_id(tokens["train"])
     for row in mels:
-        shift = roll_frames(row["id"], 7, extractor.num_mel_frames)[2]
+        first_frame = (extractor.num_mel_frames - extractor.num_frames) // 2
+        shift = roll_frames(row["id"], 7, audible_frames(row["mel"]), first_frame)[2]
         rolled = extractor.normalize(torch.tensor(np.roll(row["mel"], shift, axis=1)))
         with torch.no_grad():
             expected = model.encode(rolled[None]).audio_codes[0, 0]
@@ -126,11 +132,21 @@ def test_views_depend_on_the_seed_and_not_on_the_batches(folder, tmp_path):
 
 
 def test_rolls_begin_with_the_clip_itself_and_never_repeat():
-    rolls = roll_frames("clip", seed=0, num_mel_frames=50)
+    audible = np.ones(50, dtype=bool)
+    rolls = roll_frames("clip", 0, audible)
     assert rolls[0] == 0
     assert sorted(rolls) == list(range(50))
     assert rolls[1:] != sorted(rolls[1:])
-    assert rolls != roll_frames("other clip", seed=0, num_mel_frames=50)
+    assert rolls != roll_frames("other clip", 0, audible)
+
+
+def test_rolled_clips_begin_with_sound_while_there_is_any():
+    mel = np.full((4, 50), 0.1)
+    mel[2, 20:30] = 0.8
+    audible = audible_frames(mel)
+    assert audible.nonzero()[0].tolist() == list(range(20, 30))
+    for roll in roll_frames("clip", 0, audible, first_frame=3)[1:11]:
+        assert np.roll(mel, roll, axis=1)[2, 3] == 0.8
 
 
 def test_large_codebooks_take_two_bytes(folder, tmp_path):

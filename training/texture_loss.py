@@ -30,12 +30,15 @@ def texture_loss(reconstruction: torch.Tensor, features: torch.Tensor) -> torch.
 
     Args:
         reconstruction (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): decoded features.
-        features (`torch.FloatTensor` of the same shape): the original; at least 17 bands and 29 frames.
+        features (`torch.FloatTensor` of the same shape): the original. Windows that are too large for it (2 x size - 1
+            positions are needed) are left out; at least 5 bands and 5 frames are needed.
 
     Returns:
         `torch.FloatTensor` of shape `()`.
     """
     differences = [
-        (local_contrast(reconstruction, window) - local_contrast(features, window)).abs().mean() for window in WINDOWS
+        (local_contrast(reconstruction, window) - local_contrast(features, window)).abs().mean()
+        for window in WINDOWS
+        if all(2 * size - 1 <= available for size, available in zip(window, features.shape[-2:], strict=True))
     ]
     return torch.stack(differences).mean()
