@@ -23,16 +23,6 @@ logger = logging.getLogger(__name__)
 
 # 40 dB on the scale of the mel, on which 1 is 100 dB.
 AUDIBLE_RANGE = 0.4
-# Fields of the feature extractor -> the fields of the audio tokenizer that have to be equal.
-SHARED_GEOMETRY = {
-    "feature_size": "num_mel_bins",
-    "num_frames": "num_frames",
-    "sampling_rate": "sampling_rate",
-    "n_fft": "n_fft",
-    "hop_length": "hop_length",
-    "min_frequency": "min_frequency",
-    "max_frequency": "max_frequency",
-}
 
 
 def build_token_dataset(
@@ -135,16 +125,16 @@ def load_audio_tokenizer(audio_tokenizer: str | Path) -> MelVQModel:
 
 def check_geometry(feature_extractor: MelFeatureExtractor, config: MelVQConfig) -> None:
     """`ValueError` unless the mels have the bands, frames and scale that the audio tokenizer was made for."""
-    ours = {name: getattr(feature_extractor, name) for name in SHARED_GEOMETRY}
-    theirs = {name: getattr(config, other) for name, other in SHARED_GEOMETRY.items()}
-    different = [name for name in SHARED_GEOMETRY if ours[name] != theirs[name]]
+    geometry = {"num_frames": feature_extractor.num_frames, **feature_extractor.spectrogram_geometry}
+    different = [
+        f"`{name}` is {value} in the dataset, but {getattr(config, name)} in the audio tokenizer"
+        for name, value in geometry.items()
+        if value != getattr(config, name)
+    ]
     if different:
-        described = "; ".join(
-            f"`{name}` of the dataset is {ours[name]}, but `{SHARED_GEOMETRY[name]}` of the audio tokenizer is "
-            f"{theirs[name]}"
-            for name in different
+        raise ValueError(
+            f"{'; '.join(different)}. Build the mels with the clip length the audio tokenizer was trained on."
         )
-        raise ValueError(f"{described}. Build the mels with the clip length the audio tokenizer was trained on.")
 
 
 def roll_frames(clip_id: str, seed: int, audible: np.ndarray, first_frame: int = 0) -> list[int]:

@@ -391,7 +391,7 @@ def test_without_an_audio_tokenizer_there_are_prompts_only(text_processor, sente
     [
         ({"codebook_size": 64}, "`tokenizer.codebook_size` is 32.*made for 64"),
         ({"sampling_rate": 16000}, "`feature_extractor.sampling_rate` is 22050.*made for 16000"),
-        ({"num_mel_bins": 64}, "`feature_extractor.feature_size` is 80.*made for 64"),
+        ({"num_mel_bins": 64}, "`feature_extractor.num_mel_bins` is 80.*made for 64"),
         ({"max_frequency": 8000.0}, "`feature_extractor.max_frequency`"),
     ],
 )

@@ -175,9 +175,9 @@ def test_feature_extractor_is_copied_along(folder, tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"num_frames": 48}, "`num_frames` of the dataset is 32, but `num_frames` of the audio tokenizer is 48"),
-        ({"num_mel_bins": 64}, "`feature_size` of the dataset is 80, but `num_mel_bins` of the audio tokenizer is 64"),
-        ({"hop_length": 512}, "`hop_length` of the dataset is 256, but `hop_length` of the audio tokenizer is 512"),
+        ({"num_frames": 48}, "`num_frames` is 32 in the dataset, but 48 in the audio tokenizer"),
+        ({"num_mel_bins": 64}, "`num_mel_bins` is 80 in the dataset, but 64 in the audio tokenizer"),
+        ({"hop_length": 512}, "`hop_length` is 256 in the dataset, but 512 in the audio tokenizer"),
     ],
 )
 def test_other_geometry_is_refused_with_both_values(folder, tmp_path, sizes, message):

@@ -86,6 +86,18 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
             )
         return cls(num_samples=num_samples, num_mel_frames=num_mel_frames, num_frames=num_frames, **kwargs)
 
+    @property
+    def spectrogram_geometry(self) -> dict[str, int | float]:
+        """What an audio tokenizer and a vocoder have to agree on, under the names of [`MelVQConfig`]."""
+        return {
+            "num_mel_bins": self.feature_size,
+            "sampling_rate": self.sampling_rate,
+            "n_fft": self.n_fft,
+            "hop_length": self.hop_length,
+            "min_frequency": self.min_frequency,
+            "max_frequency": self.max_frequency,
+        }
+
     def to_dict(self) -> dict:
         """The fields, without the cached transform."""
         output = super().to_dict()
@@ -155,15 +167,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         Features in [-1, 1], (batch_size, feature_size, frames), to waveforms (batch_size, hop_length * frames) by
         Griffin-Lim, see [`GriffinLimVocoder`].
         """
-        vocoder = GriffinLimVocoder(
-            num_mel_bins=self.feature_size,
-            sampling_rate=self.sampling_rate,
-            n_fft=self.n_fft,
-            hop_length=self.hop_length,
-            min_frequency=self.min_frequency,
-            max_frequency=self.max_frequency,
-            num_iterations=num_iterations,
-        )
+        vocoder = GriffinLimVocoder(**self.spectrogram_geometry, num_iterations=num_iterations)
         return vocoder(torch.as_tensor(input_features, dtype=torch.float32))
 
     def _transform(self) -> torchaudio.transforms.MelSpectrogram:

@@ -20,8 +20,6 @@ AUDIO_TOKENIZER_SUBFOLDER = "audio_tokenizer"
 IGNORED_LABEL = -100
 PCM_SUBTYPE = "PCM_16"
 DEFAULT_BATCH_SIZE = 8
-# What the feature extractor and the audio tokenizer have to agree on, under the same name.
-MEL_FIELDS = ("sampling_rate", "n_fft", "hop_length", "min_frequency", "max_frequency")
 
 # Arguments of `from_pretrained` that say where files are, as opposed to how the GPT beside them is to be loaded.
 LOCATION_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
@@ -340,11 +338,9 @@ def _check_audio_tokenizer(audio_tokenizer, feature_extractor, tokenizer) -> Non
     if not isinstance(audio_tokenizer, PreTrainedAudioTokenizerBase):
         raise ValueError(f"`audio_tokenizer` is a {type(audio_tokenizer).__name__}; pass a MelVQModel.")
     config = audio_tokenizer.config
-    fields = [
-        ("tokenizer.codebook_size", tokenizer.codebook_size, config.codebook_size),
-        ("feature_extractor.feature_size", feature_extractor.feature_size, config.num_mel_bins),
-    ]
-    fields += [(f"feature_extractor.{n}", getattr(feature_extractor, n), getattr(config, n)) for n in MEL_FIELDS]
+    fields = [("tokenizer.codebook_size", tokenizer.codebook_size, config.codebook_size)]
+    geometry = feature_extractor.spectrogram_geometry
+    fields += [(f"feature_extractor.{name}", value, getattr(config, name)) for name, value in geometry.items()]
     for name, value, expected in fields:
         if value != expected:
             raise ValueError(

@@ -138,13 +138,8 @@ def build_config(arguments: AudioTokenizerArguments, feature_extractor: MelFeatu
         MelVQConfig,
         arguments.model_config,
         arguments.model_overrides,
-        num_mel_bins=feature_extractor.feature_size,
         num_frames=feature_extractor.num_frames,
-        sampling_rate=feature_extractor.sampling_rate,
-        n_fft=feature_extractor.n_fft,
-        hop_length=feature_extractor.hop_length,
-        min_frequency=feature_extractor.min_frequency,
-        max_frequency=feature_extractor.max_frequency,
+        **feature_extractor.spectrogram_geometry,
     )
     arguments.check_crop(config)
     return config

@@ -1,0 +1,58 @@
+"""Do the benchmark programs still run? Their numbers are in the README, not here."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+RATE = 22050
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a benchmark as a program and returns what it prints."""
+
+    def run_program(name: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_program
+
+
+def rows_of(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+
+
+def test_sampling_compares_both_batches(run):
+    sizes = "--num_hidden_layers 1 --hidden_size 16 --num_attention_heads 2 --num_codes 12 --num_probes 3 --threads 1"
+    table = rows_of(run("sampling.py", *sizes.split(), "--batch_sizes", "1", "2"))
+    assert [row[0] for row in table[2:4]] == ["1", "2"]
+
+
+def test_classifier_tells_two_tones_apart_and_counts_silent_clips(run, tmp_path):
+    rows = ["filename,fold,class_index,class_name,freesound_id,take"]
+    for index, (name, frequency) in enumerate([("low", 300), ("high", 5000)]):
+        for number in range(6):
+            path = tmp_path / "data" / name / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            times = np.arange(RATE // 2) / RATE
+            soundfile.write(path, (0.1 + 0.1 * number) * np.sin(2 * np.pi * frequency * times), RATE)
+            rows.append(f"{name}/{number}.wav,{1 + number // 4},{index},{name},{number},A")
+    (tmp_path / "data" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "generated" / "low").mkdir(parents=True)
+    soundfile.write(tmp_path / "generated" / "low" / "00.wav", np.zeros(RATE), RATE)
+    folders = f"--data_dir {tmp_path / 'data'} --generated_dir {tmp_path / 'generated'}"
+    output = run("classifier.py", *f"{folders} --train_folds 1 --eval_folds 2 --num_epochs 60 --seeds 0".split())
+    table = {row[0]: row[1:] for row in rows_of(output)}
+    assert float(table["accuracy"][0]) == 1.0
+    assert table["generated"][:2] == ["1", "1"]
+
+
+def test_classifier_without_data_says_so(run, tmp_path):
+    assert "Skipped" in run("classifier.py", "--data_dir", str(tmp_path))
