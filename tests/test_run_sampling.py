@@ -19,8 +19,9 @@ from melspec_gpt import (
     MelVQConfig,
     MelVQModel,
 )
+from melspec_gpt.training.loudness import measure_level
 from melspec_gpt.training.model_presets import load_model_config
-from melspec_gpt.training.run_sampling import SamplingSettings, main, measure_level, plan_clips, write_samples
+from melspec_gpt.training.run_sampling import SamplingSettings, main, plan_clips, write_samples
 
 CLASS_NAMES = ["Dog bark", "a/b <&> 🐕", "Rain"]
 FOLDERS = ["Dog bark", "a_b _&_ 🐕", "Rain"]
@@ -91,13 +92,13 @@ def test_page_links_to_all_files(samples):
 def test_summary_holds_settings_and_levels(samples, checkpoint):
     summary = json.loads((samples / "samples.json").read_text(encoding="utf-8"))
     assert summary["model"] == checkpoint
-    assert (summary["seed"], summary["guidance_scale"], summary["sampling_rate"]) == (0, 2.0, 22050)
+    assert (summary["seed"], summary["guidance_scale"], summary["sampling_rate"]) == (0, 3.0, 22050)
     for clip in summary["clips"]:
         audio, _ = soundfile.read(samples / clip["file"], dtype="float32")
         written = measure_level(torch.from_numpy(audio))
-        # Louder clips than a file can hold were scaled down to 1.
-        loudest = max(clip["peak"], 1.0)
-        assert written["peak"] == pytest.approx(clip["peak"] / loudest, abs=1e-3)
+        assert written["peak"] == pytest.approx(clip["peak"], abs=1e-3)
+        at_level = written["rms_dbfs"] == pytest.approx(summary["loudness"], abs=0.1)
+        assert at_level or written["peak"] == pytest.approx(0.95, abs=1e-3)
         assert clip["seconds"] == pytest.approx(len(audio) / 22050)
     assert [clip["class_name"] for clip in summary["clips"][::2]] == CLASS_NAMES
 
@@ -166,11 +167,12 @@ def test_code_is_no_class():
         plan_clips(MelCodeTokenizer(16, ["a"]), ["<3>"], num_samples=1)
 
 
-def test_level_of_known_waves():
-    wave = torch.sin(torch.arange(22050) * 0.1)
-    assert measure_level(0.5 * wave)["rms_dbfs"] == pytest.approx(-6.02 - 3.01, abs=0.01)
-    assert measure_level(-2 * torch.ones(10)) == {"peak": 2.0, "rms_dbfs": pytest.approx(6.02, abs=0.01)}
-    assert measure_level(torch.zeros(10)) == {"peak": 0.0, "rms_dbfs": None}
+def test_levels_of_the_model_are_kept_on_request(checkpoint, tmp_path):
+    for name, loudness in (("kept", None), ("changed", -30.0)):
+        write_samples(checkpoint, tmp_path / name, settings=SamplingSettings(num_samples=1, loudness=loudness))
+    kept, changed = (json.loads((tmp_path / name / "samples.json").read_text()) for name in ("kept", "changed"))
+    assert all(clip["rms_dbfs"] == pytest.approx(-30, abs=0.1) for clip in changed["clips"])
+    assert not any(clip["rms_dbfs"] == pytest.approx(-30, abs=0.1) for clip in kept["clips"])
 
 
 @pytest.mark.parametrize(
@@ -183,6 +185,7 @@ def test_level_of_known_waves():
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"loudness": 3.0},
         {"batch_size": 0},
     ],
 )

@@ -19,6 +19,7 @@ from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
+from melspec_gpt.training.loudness import bring_to_level, measure_level
 from melspec_gpt.training.mel_picture import write_mel_picture
 from melspec_gpt.training.sample_folders import folder_names
 from melspec_gpt.training.sample_page import SampleClip, render_page
@@ -43,6 +44,9 @@ class SamplingSettings:
         temperature (`float`): below 1 the likely codes become likelier still.
         top_k (`int`): choose among so many of the likeliest codes; 0 for all.
         top_p (`float`): choose among the likeliest codes that have this share of the probability together.
+        loudness (`float`, *optional*): level that each clip is brought to, dBFS rms, as near as a peak of 0.95 allows:
+            some recordings are so quiet that one would not hear what the model learned from them. `None` keeps the
+            levels that the model made.
         seed (`int`): seed of all clips. A clip depends on it, its class and its number; on `batch_size` and the other
             clips only by the rounding of sums.
         batch_size (`int`): clips made at a time.
@@ -52,10 +56,11 @@ class SamplingSettings:
     """
 
     num_samples: int = 2
-    guidance_scale: float = 2.0
+    guidance_scale: float = 3.0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    loudness: float | None = -24.0
     seed: int = 0
     batch_size: int = 20
 
@@ -65,6 +70,7 @@ class SamplingSettings:
         self._check("temperature", 0 < self.temperature < math.inf, "above 0")
         self._check("top_k", self.top_k >= 0, "0 (all codes) or more")
         self._check("top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (all codes)")
+        self._check("loudness", self.loudness is None or -60 <= self.loudness <= 0, "none, or from -60 to 0 (dBFS)")
         self._check("batch_size", self.batch_size >= 1, "1 or more")
 
     def _check(self, name: str, is_possible: bool, expected: str) -> None:
@@ -221,7 +227,10 @@ def _write_clips(
         streamer=_ProgressStreamer(bar),
     )
     decoded = processor.decode_features(ids)
-    processor.save_audio(decoded.audio_values, [output_dir / clip.file for clip in batch])
+    waveforms = decoded.audio_values
+    if settings.loudness is not None:
+        waveforms = [bring_to_level(waveform, settings.loudness) for waveform in waveforms]
+    processor.save_audio(waveforms, [output_dir / clip.file for clip in batch])
     pictures = [clip.file.with_suffix(".png") for clip in batch]
     for features, picture in zip(decoded.input_features, pictures, strict=True):
         write_mel_picture(features, output_dir / picture)
@@ -233,19 +242,13 @@ def _write_clips(
             seconds=len(waveform) / processor.sampling_rate,
             **measure_level(waveform),
         )
-        for clip, picture, waveform in zip(batch, pictures, decoded.audio_values, strict=True)
+        for clip, picture, waveform in zip(batch, pictures, waveforms, strict=True)
     ]
-
-
-def measure_level(waveform: torch.Tensor) -> dict[str, float | None]:
-    """`peak` and `rms_dbfs` of a waveform of shape `(samples,)`, see [`SampleClip`]."""
-    power = waveform.double().square().mean().item()
-    return {"peak": waveform.abs().max().item(), "rms_dbfs": 10 * math.log10(power) if power > 0 else None}
 
 
 def _facts(settings: SamplingSettings, processor: MelGPTProcessor) -> list[str]:
     """What the page says about all its clips."""
-    shown = ("guidance_scale", "temperature", "top_k", "top_p", "seed")
+    shown = ("guidance_scale", "temperature", "top_k", "top_p", "loudness", "seed")
     extractor = processor.feature_extractor
     return [
         ", ".join(f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in shown) + ".",
@@ -262,12 +265,20 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "temperature": "randomness: below 1 likely codes become likelier still",
         "top_k": "choose among so many of the likeliest codes, 0 for all",
         "top_p": "choose among the likeliest codes that have this share of the probability together",
+        "loudness": "level each clip is brought to, dBFS rms, or none to keep what the model made",
         "seed": "seed; a clip depends on it, its class and its number, not on the other clips",
         "batch_size": "clips made at a time, which changes speed and memory but no clip (up to rounding)",
     }
     for field in dataclasses.fields(SamplingSettings):
         text = f"{helps[field.name]} (default: {field.default})"
-        parser.add_argument(f"--{field.name}", type=field.type, default=field.default, help=text)
+        reader = _read_loudness if field.name == "loudness" else field.type
+        parser.add_argument(
+            f"--{field.name}", type=reader, default=field.default, metavar=field.name.upper(), help=text
+        )
+
+
+def _read_loudness(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
 
 
 def read_sampling_settings(options: argparse.Namespace) -> SamplingSettings:

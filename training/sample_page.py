@@ -27,9 +27,8 @@ class SampleClip:
         class_name (`str`): its class.
         file, picture (`str`): sound and mel picture, as paths with slashes from the folder of the page.
         seconds (`float`): length, s.
-        peak (`float`): largest absolute sample of what the model made; the file is scaled down to 1 if it is larger.
-        rms_dbfs (`float`): root mean square of what the model made, dB (0 for a square wave of peak 1); `None` for
-            silence.
+        peak (`float`): largest absolute sample of the sound.
+        rms_dbfs (`float`): root mean square of the sound, dB (0 for a square wave of peak 1); `None` for silence.
     """
 
     class_name: str
