@@ -16,6 +16,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_mel_gpt import MelGPTConfig
+from .modeling_decoding_linear import DecodingLinear
 
 
 def eager_attention_forward(
@@ -54,10 +55,10 @@ class MelGPTAttention(nn.Module):
         self.attention_dropout = config.attention_dropout
         self.is_causal = config.is_causal
 
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = DecodingLinear(config.hidden_size, config.hidden_size)
+        self.k_proj = DecodingLinear(config.hidden_size, config.hidden_size)
+        self.v_proj = DecodingLinear(config.hidden_size, config.hidden_size)
+        self.o_proj = DecodingLinear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -96,8 +97,8 @@ class MelGPTMLP(nn.Module):
 
     def __init__(self, config: MelGPTConfig):
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc1 = DecodingLinear(config.hidden_size, config.intermediate_size)
+        self.fc2 = DecodingLinear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(nn.functional.gelu(self.fc1(hidden_states)))
