@@ -31,4 +31,5 @@ class DecodingLinear(nn.Linear):
             and hidden_states.dtype == torch.float32
             and num_rows in FEW_ROWS
             and self.weight.numel() >= LARGE_WEIGHT
+            and self.bias is not None
         )

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from melspec_gpt.training.loudness import PEAK_LIMIT, bring_to_level, measure_level
+from melspec_gpt.modeling.modeling_griffin_lim import PEAK_LIMIT
+from melspec_gpt.training.loudness import bring_to_level, measure_level
 
 SINE = torch.sin(torch.arange(22050) * 0.1)
 

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-# A clip is not made louder than this peak, so that no sample is clipped.
-PEAK_LIMIT = 0.95
+from melspec_gpt.modeling.modeling_griffin_lim import PEAK_LIMIT
 
 
 def measure_level(waveform: torch.Tensor) -> dict[str, float | None]:
