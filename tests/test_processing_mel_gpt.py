@@ -9,7 +9,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoProcessor
 
 from melspec_gpt import MelCodeTokenizer, MelFeatureExtractor, MelGPTProcessor, MelVQConfig, MelVQModel
-from melspec_gpt.tokenization import processing_mel_gpt
+from melspec_gpt.tokenization import audio_writing
 
 CLASS_NAMES = ["dog", "Dog bark", "gun"]
 CODEBOOK_SIZE = 32
@@ -298,7 +298,7 @@ def test_saved_audio_is_16_bit_pcm_within_one_step(processor, tmp_path):
 
 def test_loud_clip_keeps_its_shape_and_is_reported(processor, tmp_path, monkeypatch):
     messages = []
-    monkeypatch.setattr(processing_mel_gpt.logger, "warning", messages.append)
+    monkeypatch.setattr(audio_writing.logger, "warning", messages.append)
     tone = np.sin(np.arange(2000) / 20).astype(np.float32)
     processor.save_audio([2.5 * tone, tone], [tmp_path / "loud.wav", tmp_path / "quiet.wav"])
     samples, _ = soundfile.read(tmp_path / "loud.wav", dtype="float32")
@@ -352,11 +352,9 @@ def test_subfolder_is_an_audio_tokenizer_folder(processor, tmp_path):
 
 def test_weights_are_not_in_the_processor_file(processor, tmp_path):
     processor.save_pretrained(tmp_path)
-    assert set(json.loads((tmp_path / "processor_config.json").read_text())) == {
-        "feature_extractor",
-        "processor_class",
-    }
-    assert processor.audio_tokenizer is not None
+    written = json.loads((tmp_path / "processor_config.json").read_text())
+    assert set(written) == {"class_token", "codec_reference", "feature_extractor", "processor_class"}
+    assert "audio_tokenizer" not in json.dumps(written)
 
 
 def test_loading_arguments_of_the_gpt_do_not_reach_the_audio_tokenizer(processor, tmp_path):
@@ -409,3 +407,102 @@ def test_features_have_to_be_whole_time_steps(processor):
 def test_audio_tokenizer_has_to_be_one(processor):
     with pytest.raises(ValueError, match="`audio_tokenizer` is a Linear"):
         MelGPTProcessor(processor.feature_extractor, processor.tokenizer, torch.nn.Linear(2, 2))
+
+
+# Sentences without class tokens, as the GPT-VAE reads them
+
+
+@pytest.fixture(scope="module")
+def code_processor(processor):
+    return MelGPTProcessor(
+        processor.feature_extractor, processor.tokenizer, processor.audio_tokenizer, class_token=False
+    )
+
+
+def test_without_class_tokens_a_sound_is_its_codes(processor, code_processor, clips):
+    inputs = code_processor(audio=clips, sampling_rate=RATE)
+    assert set(inputs) == {"input_ids"}
+    assert torch.equal(inputs.input_ids, processor(audio=clips, sampling_rate=RATE).input_ids[:, 1:])
+
+
+def test_without_class_tokens_a_class_is_a_label(code_processor, clips):
+    assert code_processor(text=["gun", "dog"])["class_labels"].tolist() == [2, 0]
+    inputs = code_processor(text="gun", audio=clips, sampling_rate=RATE)
+    assert inputs["class_labels"].tolist() == [2, 2, 2]
+    assert inputs.input_ids.shape == (3, code_processor.audio_tokenizer.config.num_codes)
+
+
+def test_class_token_setting_is_saved(code_processor, tmp_path):
+    code_processor.save_pretrained(tmp_path)
+    assert AutoProcessor.from_pretrained(tmp_path).class_token is False
+
+
+# Spans to be filled in
+
+
+def test_hidden_span_covers_the_time_steps_that_it_touches(code_processor, clips):
+    """One second has 5 time steps of 16 x 256 samples; the features begin 3 frames after the clip does."""
+    rows, steps = code_processor.audio_tokenizer.config.grid_shape
+    step_seconds = 16 * 256 / RATE
+    skipped = code_processor.feature_extractor.num_mel_frames - code_processor.feature_extractor.num_frames
+    start = skipped // 2 * 256 / RATE
+    span = (start + 1.5 * step_seconds, start + 2.5 * step_seconds)
+    mask = code_processor(audio=clips, sampling_rate=RATE, hidden_seconds=span)["mask"]
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask.reshape(3, steps, rows).all(2), mask.reshape(3, steps, rows).any(2))
+    assert mask.reshape(3, steps, rows)[0, :, 0].tolist() == [False, True, True] + [False] * (steps - 3)
+
+
+def test_span_over_everything_hides_everything(code_processor, clips):
+    assert code_processor(audio=clips, sampling_rate=RATE, hidden_seconds=(0, 60))["mask"].all()
+
+
+def test_class_token_is_never_hidden(processor, clips):
+    inputs = processor(audio=clips, sampling_rate=RATE, hidden_seconds=(0, 60))
+    assert inputs["mask"].shape == inputs.input_ids.shape
+    assert not inputs["mask"][:, 0].any()
+    assert inputs["mask"][:, 1:].all()
+
+
+@pytest.mark.parametrize("span", [(0.5, 0.5), (0.6, 0.2), (-1, 0.5), (5.0, 6.0), (0.2,), "ab", 3, (0, float("nan"))])
+def test_hidden_span_has_to_be_one(code_processor, clips, span):
+    with pytest.raises(ValueError, match="hidden_seconds"):
+        code_processor(audio=clips, sampling_rate=RATE, hidden_seconds=span)
+
+
+def test_hidden_span_needs_a_whole_sound(code_processor, clips):
+    with pytest.raises(ValueError, match="need `audio`"):
+        code_processor(text="dog", hidden_seconds=(0.1, 0.2))
+    with pytest.raises(ValueError, match="exclude each other"):
+        code_processor(audio=clips, sampling_rate=RATE, hidden_seconds=(0.1, 0.2), prompt_seconds=0.5)
+
+
+# Checkpoints that share an audio tokenizer
+
+
+def make_sharing_folder(processor, folder, reference) -> None:
+    sharing = MelGPTProcessor(
+        processor.feature_extractor, processor.tokenizer, processor.audio_tokenizer, codec_reference=reference
+    )
+    sharing.save_pretrained(folder)
+    assert not (folder / "audio_tokenizer").exists()
+
+
+def test_audio_tokenizer_is_found_by_reference(processor, sentences, tmp_path):
+    processor.save_pretrained(tmp_path / "first")
+    make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
+    loaded = AutoProcessor.from_pretrained(tmp_path / "second")
+    assert torch.equal(loaded.batch_decode(sentences), processor.batch_decode(sentences))
+
+
+def test_saved_again_a_sharing_folder_stands_alone(processor, tmp_path):
+    processor.save_pretrained(tmp_path / "first")
+    make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
+    AutoProcessor.from_pretrained(tmp_path / "second").save_pretrained(tmp_path / "far" / "away")
+    assert AutoProcessor.from_pretrained(tmp_path / "far" / "away").audio_tokenizer is not None
+
+
+def test_reference_that_leads_nowhere_is_an_error(processor, tmp_path):
+    make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
+    with pytest.raises(ValueError, match="codec_reference"):
+        AutoProcessor.from_pretrained(tmp_path / "second")

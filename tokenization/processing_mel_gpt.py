@@ -1,28 +1,22 @@
 """How do class names and sounds become the ids that the GPT reads, and how do its ids become waveforms?"""
 
 import copy
-import posixpath
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from transformers import AutoModel, BatchFeature, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
-from transformers.utils import CONFIG_NAME, cached_file, logging
 
 from ..modeling.modeling_mel_vq import MelVQDecoderOutput
+from .audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER, load_audio_tokenizer
+from .audio_writing import write_audio
+from .code_times import CodeTimes
 from .feature_extraction_mel import mono_clips
 
-logger = logging.get_logger(__name__)
-
-AUDIO_TOKENIZER_SUBFOLDER = "audio_tokenizer"
 IGNORED_LABEL = -100
-PCM_SUBTYPE = "PCM_16"
 DEFAULT_BATCH_SIZE = 8
 
-# Arguments of `from_pretrained` that say where files are, as opposed to how the GPT beside them is to be loaded.
-LOCATION_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 # A pipeline hands the GPT's own loading arguments to every part of the checkpoint.
 MODEL_ARGUMENTS = ("dtype", "torch_dtype", "attn_implementation", "quantization_config")
 
@@ -50,13 +44,19 @@ class MelGPTProcessor(ProcessorMixin):
         tokenizer ([`MelCodeTokenizer`]): class names to ids.
         audio_tokenizer ([`MelVQModel`], *optional*): features to codes and codes to waveforms. Without it the
             processor makes prompts from class names, and nothing else.
+        class_token (`bool`): whether sentences begin with a class token, as those of [`MelGPTForCausalLM`] do. The
+            sentences of a [`MelGPTVAEModel`] are codes only, and a class is a `class_labels` beside them.
+        codec_reference (`str`, *optional*): where the audio tokenizer of a checkpoint lies that has no subfolder
+            `audio_tokenizer`; see [`~MelGPTProcessor.save_pretrained`].
 
     Raises:
         ValueError: if the parts do not fit each other.
     """
 
-    def __init__(self, feature_extractor, tokenizer, audio_tokenizer=None):
+    def __init__(self, feature_extractor, tokenizer, audio_tokenizer=None, class_token=True, codec_reference=None):
         super().__init__(feature_extractor, tokenizer)
+        self.class_token = class_token
+        self.codec_reference = codec_reference
         if audio_tokenizer is not None:
             _check_audio_tokenizer(audio_tokenizer, feature_extractor, tokenizer)
         self.audio_tokenizer = audio_tokenizer
@@ -79,6 +79,7 @@ class MelGPTProcessor(ProcessorMixin):
         resample: bool = False,
         short_clips: str | None = None,
         prompt_seconds: float | None = None,
+        hidden_seconds: tuple[float, float] | None = None,
         return_labels: bool = False,
         return_tensors: str | None = "pt",
     ) -> BatchFeature:
@@ -96,12 +97,17 @@ class MelGPTProcessor(ProcessorMixin):
             prompt_seconds (`float`, *optional*): gives the codes of only the first so many seconds of `audio`, rounded
                 down to whole time steps of codes, for `generate` to continue. What comes later in `audio` is not
                 looked at.
+            hidden_seconds (`tuple[float, float]`, *optional*): start and end of a span of `audio` that is to be
+                filled in: adds `mask`, which [`MelGPTVAEModel.impute`] takes.
             return_labels (`bool`): whether to add `labels` for training: the ids, and -100 for the class.
             return_tensors (`str`, *optional*): `"pt"`, `"np"`, or `None` for lists.
 
         Returns:
             `BatchFeature` with `input_ids` and `attention_mask` (all ones) of shape `(batch_size, 1 + codes)`, where
-            there are no codes without `audio`; with `return_labels` also `labels` of that shape.
+            there are no codes without `audio`; with `return_labels` also `labels` of that shape, and with
+            `hidden_seconds` a `mask` of it, True for the codes of every time step that the span touches. Without
+            `class_token`: `input_ids` of shape `(batch_size, codes)` for `audio`, and `class_labels` of shape
+            `(batch_size,)` for `text`.
 
         Raises:
             ValueError: for unknown class names, audio that does not fit, and arguments that exclude each other.
@@ -110,18 +116,28 @@ class MelGPTProcessor(ProcessorMixin):
             raise ValueError(
                 f"Give `text`, `audio` or both. For a sound of any class pass `text={self.tokenizer.bos_token!r}`."
             )
-        if audio is None and (return_labels or prompt_seconds is not None):
-            raise ValueError("`return_labels` and `prompt_seconds` need `audio`, which is missing.")
+        if audio is None and (return_labels or prompt_seconds is not None or hidden_seconds is not None):
+            raise ValueError("`return_labels`, `prompt_seconds` and `hidden_seconds` need `audio`, which is missing.")
+        if prompt_seconds is not None and hidden_seconds is not None:
+            raise ValueError("`prompt_seconds` and `hidden_seconds` exclude each other; give one of them.")
         classes = torch.tensor([[index] for index in self._class_ids(text)])
-        if audio is None:
-            input_ids = classes
-        else:
+        codes = torch.empty(len(classes), 0, dtype=torch.long)
+        if audio is not None:
             codes = self._encode(audio, sampling_rate, resample, short_clips, prompt_seconds)
-            input_ids = torch.cat(_same_batch_size(classes, codes), dim=1)
-        data = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+            classes, codes = _same_batch_size(classes, codes)
+        prefix = classes if self.class_token else classes[:, :0]
+        data = {}
+        if self.class_token or audio is not None:
+            data["input_ids"] = torch.cat([prefix, codes], dim=1)
+        if self.class_token:
+            data["attention_mask"] = torch.ones_like(data["input_ids"])
+        elif text is not None:
+            data["class_labels"] = classes[:, 0] - self.tokenizer.codebook_size
         if return_labels:
-            data["labels"] = input_ids.clone()
-            data["labels"][:, 0] = IGNORED_LABEL
+            data["labels"] = torch.cat([torch.full_like(prefix, IGNORED_LABEL), codes], dim=1)
+        if hidden_seconds is not None:
+            hidden = self._code_times.hidden_codes(hidden_seconds).expand(codes.shape)
+            data["mask"] = torch.cat([torch.zeros_like(prefix, dtype=torch.bool), hidden], dim=1)
         return BatchFeature({name: value.tolist() for name, value in data.items()}, tensor_type=return_tensors)
 
     def batch_decode(self, ids, batch_size: int = DEFAULT_BATCH_SIZE) -> torch.FloatTensor:
@@ -173,39 +189,11 @@ class MelGPTProcessor(ProcessorMixin):
 
     def save_audio(self, waveforms, paths, sampling_rate: int | None = None) -> list[Path]:
         """
-        Writes waveforms as 16-bit PCM files; missing folders are made. A clip whose peak is above 1, the largest value
-        that PCM holds, is scaled down as a whole to a peak of 1, with a warning: it keeps its shape. Quieter clips are
-        written as they are.
-
-        Args:
-            waveforms (tensor, array or list): one waveform of shape `(samples,)` or a batch `(batch_size, samples)`.
-            paths (`str`, `Path` or a list of them): one file for each waveform, `.wav` or `.flac`.
-            sampling_rate (`int`, *optional*): rate to write, Hz; by default `sampling_rate` of the processor.
-
-        Returns:
-            `list[Path]`: the files.
-
-        Raises:
-            ValueError: if numbers of waveforms and paths differ, a format is not known, or samples are not finite.
+        Writes waveforms as 16-bit PCM files; missing folders are made. Arguments, result and errors are those of
+        [`~melspec_gpt.tokenization.audio_writing.write_audio`], with `sampling_rate` of the processor by default. A
+        clip whose peak is above 1 is scaled down as a whole to a peak of 1, with a warning.
         """
-        is_one = isinstance(waveforms, (torch.Tensor, np.ndarray)) and waveforms.ndim == 1
-        clips = [_to_samples(clip) for clip in ([waveforms] if is_one else waveforms)]
-        paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-        if len(clips) != len(paths):
-            raise ValueError(f"There are {len(clips)} waveforms but {len(paths)} `paths`; give one path for each.")
-        for path in paths:
-            if not soundfile.check_format(path.suffix[1:], PCM_SUBTYPE):
-                raise ValueError(f"`paths` holds {str(path)!r}; the name has to end in .wav or .flac.")
-        peaks = [float(np.abs(clip).max()) for clip in clips]
-        num_loud = sum(peak > 1 for peak in peaks)
-        if num_loud:
-            logger.warning(
-                f"{num_loud} of {len(clips)} clips peak above 1 (at most {max(peaks):.2f}) and were scaled down to 1."
-            )
-        for clip, peak, path in zip(clips, peaks, paths, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, clip / max(peak, 1.0), sampling_rate or self.sampling_rate, subtype=PCM_SUBTYPE)
-        return paths
+        return write_audio(waveforms, paths, sampling_rate or self.sampling_rate)
 
     def to_dict(self) -> dict:
         """What processor_config.json holds: the feature extractor, but not the audio tokenizer with its weights."""
@@ -216,7 +204,9 @@ class MelGPTProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
         """
         Writes processor_config.json, the tokenizer's files and, in the subfolder `audio_tokenizer`, the audio
-        tokenizer with its weights and its preprocessor_config.json, so that the folder stands alone.
+        tokenizer with its weights and its preprocessor_config.json, so that the folder stands alone. Several
+        checkpoints can share one audio tokenizer: with `codec_reference` set there is no subfolder, only that
+        reference, a folder relative to `save_directory` (`"../other/audio_tokenizer"`) or a repository on the Hub.
 
         Args:
             save_directory (`str` or `Path`): the folder, which may hold a model already.
@@ -224,7 +214,7 @@ class MelGPTProcessor(ProcessorMixin):
             kwargs: arguments of [`~transformers.utils.PushToHubMixin.push_to_hub`], such as `repo_id`.
         """
         files = super().save_pretrained(save_directory)
-        if self.audio_tokenizer is not None:
+        if self.audio_tokenizer is not None and self.codec_reference is None:
             subfolder = Path(save_directory, AUDIO_TOKENIZER_SUBFOLDER)
             self.audio_tokenizer.save_pretrained(subfolder)
             self.feature_extractor.save_pretrained(subfolder)
@@ -235,8 +225,9 @@ class MelGPTProcessor(ProcessorMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "MelGPTProcessor":
         """
-        Loads what [`~MelGPTProcessor.save_pretrained`] wrote, from a folder or a repository on the Hub. Without the
-        subfolder `audio_tokenizer` the processor makes prompts from class names only.
+        Loads what [`~MelGPTProcessor.save_pretrained`] wrote, from a folder or a repository on the Hub. Without an
+        audio tokenizer the processor makes prompts from class names only. A reference is followed and then forgotten:
+        saved again, the processor stands alone.
 
         Args:
             pretrained_model_name_or_path (`str` or `Path`): folder or repository of the GPT.
@@ -248,21 +239,10 @@ class MelGPTProcessor(ProcessorMixin):
             kwargs.pop(name, None)
         device_map = kwargs.pop("device_map", None)
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        location = {name: kwargs[name] for name in LOCATION_ARGUMENTS if name in kwargs}
-        location["subfolder"] = posixpath.join(kwargs.get("subfolder", ""), AUDIO_TOKENIZER_SUBFOLDER)
-        config_file = cached_file(
-            pretrained_model_name_or_path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **location
+        audio_tokenizer = load_audio_tokenizer(
+            pretrained_model_name_or_path, processor.codec_reference, device_map=device_map, **kwargs
         )
-        if config_file is None:
-            logger.warning(f"{pretrained_model_name_or_path} has no audio tokenizer: there will be no audio.")
-            return processor
-        audio_tokenizer = AutoModel.from_pretrained(
-            pretrained_model_name_or_path,
-            device_map=device_map,
-            trust_remote_code=kwargs.get("trust_remote_code"),
-            **location,
-        )
-        return cls(processor.feature_extractor, processor.tokenizer, audio_tokenizer)
+        return cls(processor.feature_extractor, processor.tokenizer, audio_tokenizer, processor.class_token)
 
     def _class_ids(self, text: str | list[str] | None) -> list[int]:
         names = [self.tokenizer.bos_token] if text is None else [text] if isinstance(text, str) else text
@@ -280,7 +260,7 @@ class MelGPTProcessor(ProcessorMixin):
         clips = mono_clips(audio)
         num_codes = None
         if prompt_seconds is not None:
-            num_codes = self._num_prompt_codes(prompt_seconds)
+            num_codes = self._code_times.num_prompt_codes(prompt_seconds)
             clips = _first_seconds(clips, prompt_seconds, sampling_rate or self.sampling_rate)
         features = self.feature_extractor(
             clips, sampling_rate, resample=resample, short_clips=short_clips, return_tensors="pt"
@@ -290,20 +270,9 @@ class MelGPTProcessor(ProcessorMixin):
             codes = [audio_tokenizer.encode(chunk).audio_codes[:, 0, :num_codes].cpu() for chunk in chunks]
         return torch.cat(codes)
 
-    def _num_prompt_codes(self, prompt_seconds: float) -> int:
-        """Codes of the time steps that lie wholly in the first `prompt_seconds` of a clip."""
-        extractor, config = self.feature_extractor, self.audio_tokenizer.config
-        skipped_frames = (extractor.num_mel_frames - extractor.num_frames) // 2
-        frame_seconds = extractor.hop_length / extractor.sampling_rate
-        num_steps = (prompt_seconds / frame_seconds - skipped_frames) // config.downsampling_factor
-        if not 1 <= num_steps < extractor.num_frames // config.downsampling_factor:  # also refuses NaN
-            shortest = (skipped_frames + config.downsampling_factor) * frame_seconds
-            longest = (skipped_frames + extractor.num_frames) * frame_seconds
-            raise ValueError(
-                f"`prompt_seconds` is {prompt_seconds}; it has to be at least {shortest:.3f} s (one time step of "
-                f"codes) and below {longest:.3f} s, where nothing is left to continue."
-            )
-        return int(num_steps) * config.grid_shape[0]
+    @property
+    def _code_times(self) -> CodeTimes:
+        return CodeTimes(self.feature_extractor, self.audio_tokenizer.config)
 
     def _strip_to_codes(self, ids: torch.LongTensor) -> torch.LongTensor:
         """Ids (batch, n), with or without class tokens in front, to codes in whole time steps."""
@@ -385,14 +354,3 @@ def _to_ids(ids) -> torch.LongTensor:
             "`model.generate` returns (the `sequences`, if it returns a dictionary)."
         )
     return values.long()
-
-
-def _to_samples(waveform) -> np.ndarray:
-    samples = waveform.detach().cpu().numpy() if isinstance(waveform, torch.Tensor) else np.asarray(waveform)
-    if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
-        raise ValueError(
-            f"A waveform has shape {samples.shape} and dtype {samples.dtype}; expected floats of shape (samples,)."
-        )
-    if not np.isfinite(samples).all():
-        raise ValueError("A waveform holds NaN or infinite samples; it cannot be written.")
-    return samples

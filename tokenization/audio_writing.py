@@ -1,0 +1,60 @@
+"""How does a waveform become a file?"""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+PCM_SUBTYPE = "PCM_16"
+
+
+def write_audio(waveforms, paths, sampling_rate: int) -> list[Path]:
+    """
+    Writes waveforms as 16-bit PCM files; missing folders are made. A clip whose peak is above 1, the largest value
+    that PCM holds, is scaled down as a whole to a peak of 1, with a warning: it keeps its shape. Quieter clips are
+    written as they are.
+
+    Args:
+        waveforms (tensor, array or list): one waveform of shape `(samples,)` or a batch `(batch_size, samples)`.
+        paths (`str`, `Path` or a list of them): one file for each waveform, `.wav` or `.flac`.
+        sampling_rate (`int`): samples per second, Hz.
+
+    Returns:
+        `list[Path]`: the files.
+
+    Raises:
+        ValueError: if numbers of waveforms and paths differ, a format is not known, or samples are not finite.
+    """
+    is_one = isinstance(waveforms, (torch.Tensor, np.ndarray)) and waveforms.ndim == 1
+    clips = [_to_samples(clip) for clip in ([waveforms] if is_one else waveforms)]
+    paths = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    if len(clips) != len(paths):
+        raise ValueError(f"There are {len(clips)} waveforms but {len(paths)} `paths`; give one path for each.")
+    for path in paths:
+        if not soundfile.check_format(path.suffix[1:], PCM_SUBTYPE):
+            raise ValueError(f"`paths` holds {str(path)!r}; the name has to end in .wav or .flac.")
+    peaks = [float(np.abs(clip).max()) for clip in clips]
+    num_loud = sum(peak > 1 for peak in peaks)
+    if num_loud:
+        logger.warning(
+            f"{num_loud} of {len(clips)} clips peak above 1 (at most {max(peaks):.2f}) and were scaled down to 1."
+        )
+    for clip, peak, path in zip(clips, peaks, paths, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, clip / max(peak, 1.0), sampling_rate, subtype=PCM_SUBTYPE)
+    return paths
+
+
+def _to_samples(waveform) -> np.ndarray:
+    samples = waveform.detach().cpu().numpy() if isinstance(waveform, torch.Tensor) else np.asarray(waveform)
+    if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(
+            f"A waveform has shape {samples.shape} and dtype {samples.dtype}; expected floats of shape (samples,)."
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError("A waveform holds NaN or infinite samples; it cannot be written.")
+    return samples
