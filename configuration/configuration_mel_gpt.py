@@ -3,12 +3,14 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .strict_fields import StrictFieldsMixin
+
 # The original was trained on the eight classes of VAS.
 DEFAULT_NUM_LABELS = 8
 
 
 @strict
-class MelGPTConfig(PreTrainedConfig):
+class MelGPTConfig(StrictFieldsMixin, PreTrainedConfig):
     r"""
     Configuration of [`MelGPTModel`] and [`MelGPTForCausalLM`]. The defaults are those of the original VAS model:
     24 layers of width 1024 over sentences of 265 codes.

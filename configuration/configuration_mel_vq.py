@@ -4,6 +4,9 @@ from dataclasses import field
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_melgan import MelGANConfig
 
 
 @strict
@@ -29,12 +32,15 @@ class MelVQConfig(PreTrainedConfig):
         sampling_rate (`int`): samples per second of the audio behind the features, Hz.
         n_fft, hop_length (`int`): window and hop of the mel spectrogram, samples.
         min_frequency, max_frequency (`float`): edges of the mel bands, Hz.
+        vocoder (`MelGANConfig` or `dict`, *optional*): the vocoder inside the tokenizer, trained on the same kind of
+            mel spectrogram. Without one, waveforms come from the Griffin-Lim algorithm.
 
     Raises:
-        ValueError: if the sizes contradict each other.
+        ValueError: if the sizes contradict each other or those of the vocoder.
     """
 
     model_type = "mel_vq"
+    sub_configs_defaults = {"vocoder": SubConfigSpec(MelGANConfig, optional=True)}
 
     num_mel_bins: int = 80
     num_frames: int = 848
@@ -53,6 +59,7 @@ class MelVQConfig(PreTrainedConfig):
     hop_length: int = 256
     min_frequency: float | int = 125.0
     max_frequency: float | int = 7600.0
+    vocoder: PreTrainedConfig | dict | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -99,3 +106,28 @@ class MelVQConfig(PreTrainedConfig):
             raise ValueError(f"`attention_levels` is {self.attention_levels}; the levels are 0 to {levels[-1]}.")
         if self.codebook_size < 2:
             raise ValueError(f"`codebook_size` is {self.codebook_size}; it has to be at least 2.")
+        self.check_vocoder(self.vocoder)
+
+    def check_vocoder(self, vocoder: PreTrainedConfig | None) -> None:
+        """
+        Whether a vocoder can speak for this tokenizer; `None` always can.
+
+        Raises:
+            ValueError: if it is made for other features, or is no MelGAN.
+        """
+        if vocoder is None:
+            return
+        # By its type name: code loaded from a Hub repository brings a class of its own.
+        if vocoder.model_type != MelGANConfig.model_type:
+            raise ValueError(f"`vocoder` is a {vocoder.model_type!r} config; give a {MelGANConfig.model_type!r} one.")
+        for name in ("num_mel_bins", "sampling_rate"):
+            if getattr(vocoder, name) != getattr(self, name):
+                raise ValueError(
+                    f"`vocoder.{name}` is {getattr(vocoder, name)}, but `{name}` of the audio tokenizer is "
+                    f"{getattr(self, name)}; both have to work on the same features."
+                )
+        if vocoder.hop_length != self.hop_length:
+            raise ValueError(
+                f"`vocoder.upsample_ratios` is {vocoder.upsample_ratios}, {vocoder.hop_length} samples per frame, but "
+                f"`hop_length` of the audio tokenizer is {self.hop_length}; their product has to equal it."
+            )

@@ -77,7 +77,7 @@ def build_mel_dataset(
             }
         )
         dataset.save_to_disk(folders.result)
-        feature_extractor.save_pretrained(folders.result)
+        feature_extractor.save_pretrained(folders.result, save_code=False)
         report = _report(dataset, class_names, listing, left_out)
         report["seconds"] = round(time.monotonic() - started, 2)
         write_report(report, folders.result)

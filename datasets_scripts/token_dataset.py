@@ -73,7 +73,7 @@ def build_token_dataset(
             }
         )
         tokens.save_to_disk(folders.result)
-        feature_extractor.save_pretrained(folders.result)
+        feature_extractor.save_pretrained(folders.result, save_code=False)
         report = _report(tokens, model.config) | {"num_views": num_views, "seed": seed}
         report["seconds"] = round(time.monotonic() - started, 2)
         write_report(report, folders.result)

@@ -1,11 +1,15 @@
 """How does a log-mel spectrogram sound when there are no vocoder weights?"""
 
 import torch
-import torchaudio
 from torch import nn
+
+from .mel_filters import mel_filters
 
 # Griffin-Lim's phases can pile up higher than those of the recording, whose peaks are at most 1.
 PEAK_LIMIT = 0.95
+MOMENTUM = 0.99
+# Keeps the phase of a zero from being a division by zero.
+EPSILON = 1e-16
 
 
 class GriffinLimVocoder(nn.Module):
@@ -43,16 +47,10 @@ class GriffinLimVocoder(nn.Module):
 
     def mel_to_linear(self, device: torch.device) -> torch.Tensor:
         """Pseudo-inverse (n_fft // 2 + 1, num_mel_bins) of the Slaney filter bank, made when needed: no weights."""
-        filters = torchaudio.functional.melscale_fbanks(
-            n_freqs=self.n_fft // 2 + 1,
-            f_min=self.min_frequency,
-            f_max=self.max_frequency,
-            n_mels=self.num_mel_bins,
-            sample_rate=self.sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
+        filters = mel_filters(
+            self.num_mel_bins, self.sampling_rate, self.n_fft, self.min_frequency, self.max_frequency
         )
-        return torch.linalg.pinv(filters.t()).to(device)
+        return torch.linalg.pinv(filters).to(device)
 
     @torch.no_grad()
     def forward(self, input_features: torch.Tensor) -> torch.Tensor:
@@ -69,17 +67,37 @@ class GriffinLimVocoder(nn.Module):
         magnitudes = (self.mel_to_linear(mel.device) @ mel).clamp(min=0)
         # One more frame than features, because a centred transform of n hops has n + 1 frames.
         magnitudes = torch.cat([magnitudes, magnitudes[..., -1:]], dim=-1)
-        waveforms = torchaudio.functional.griffinlim(
-            magnitudes,
-            window=torch.hann_window(self.n_fft, device=mel.device),
-            n_fft=self.n_fft,
-            hop_length=self.hop_length,
-            win_length=self.n_fft,
-            power=1.0,
-            n_iter=self.num_iterations,
-            momentum=0.99,
-            length=self.hop_length * input_features.shape[-1],
-            rand_init=False,  # the same features always give the same waveform
-        )
+        num_samples = self.hop_length * input_features.shape[-1]
+        waveforms = griffin_lim(magnitudes, self.n_fft, self.hop_length, num_samples, self.num_iterations)
         peaks = waveforms.abs().amax(-1, keepdim=True)
         return waveforms * (PEAK_LIMIT / peaks.clamp(min=PEAK_LIMIT))
+
+
+def griffin_lim(
+    magnitudes: torch.Tensor, n_fft: int, hop_length: int, num_samples: int, num_iterations: int
+) -> torch.Tensor:
+    """
+    Waveforms whose spectra have the given magnitudes, as nearly as there are any. Each iteration replaces the phases
+    by those of the nearest real spectrum, carried on by a momentum of 0.99 (Perraudin et al., 2013, algorithm 2). The
+    phases begin at zero, so that there is nothing random in it.
+
+    Args:
+        magnitudes (`torch.FloatTensor` of shape `(batch_size, n_fft // 2 + 1, frames)`): of a centred transform.
+        n_fft, hop_length (`int`): window and hop, samples.
+        num_samples (`int`): length of the waveforms.
+        num_iterations (`int`): more come closer.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size, num_samples)`.
+    """
+    geometry = {"n_fft": n_fft, "hop_length": hop_length, "window": torch.hann_window(n_fft).to(magnitudes)}
+    phases = torch.ones_like(magnitudes, dtype=torch.complex64)
+    previous = torch.zeros_like(phases)
+    for _ in range(num_iterations):
+        waveforms = torch.istft(magnitudes * phases, length=num_samples, **geometry)
+        rebuilt = torch.stft(waveforms, return_complex=True, **geometry)
+        # Of rebuilt + momentum * (rebuilt - previous) only the phase counts, so the factor of `rebuilt` may be 1.
+        phases = rebuilt - previous.mul_(MOMENTUM / (1 + MOMENTUM))
+        phases /= phases.abs().add_(EPSILON)
+        previous = rebuilt
+    return torch.istft(magnitudes * phases, length=num_samples, **geometry)

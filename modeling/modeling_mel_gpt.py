@@ -4,7 +4,7 @@ import copy
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerateOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -14,13 +14,14 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration.configuration_mel_gpt import MelGPTConfig
+from .generation_code_sentences import CodeSentenceGenerationMixin
 from .generation_mel_gpt import ClassConditioningLogitsProcessor
 from .modeling_mel_transformer import MelGPTModel, MelGPTPreTrainedModel
 
 IGNORED_LABEL = -100
 
 
-class MelGPTForCausalLM(MelGPTPreTrainedModel, GenerationMixin):
+class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
     """
     Causal GPT over sentences of a class token and `config.num_codes` codes.
 
@@ -35,8 +36,6 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, GenerationMixin):
     ```
     """
 
-    output_modalities = ("audio",)
-
     def __init__(self, config: MelGPTConfig):
         super().__init__(config)
         if not config.is_causal:
@@ -46,22 +45,6 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, GenerationMixin):
         self.model = MelGPTModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.codebook_size, bias=False)
         self.post_init()
-        self._fill_generation_config()
-
-    def _fill_generation_config(self):
-        """
-        Writes our defaults wherever the generation config says nothing: sampling from the whole distribution (the
-        library would keep the 50 best codes), up to the length of one clip, prompt included.
-        """
-        defaults = {"do_sample": True, "top_k": 0, "bos_token_id": self.config.bos_token_id}
-        if self.generation_config.max_new_tokens is None:
-            # Not `max_new_tokens`: a prompt that already holds codes has to be continued to the same total length.
-            defaults["max_length"] = self.config.num_prefix_positions + self.config.num_codes
-        self.generation_config.update(defaults_only=True, **defaults)
-
-    def adjust_generation_fn(self, *args, **kwargs):
-        """Reads the checkpoint's generation config, which may be partial or absent."""
-        super().adjust_generation_fn(*args, **kwargs)
         self._fill_generation_config()
 
     @can_return_tuple
@@ -116,10 +99,9 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, GenerationMixin):
         if labels is not None:
             self._check_labels(labels)
             loss = self.loss_function(code_logits, labels, vocab_size=self.config.codebook_size, **kwargs)
-        padding = (0, self.config.vocab_size - self.config.codebook_size)
         return CausalLMOutputWithPast(
             loss=loss,
-            logits=nn.functional.pad(code_logits, padding, value=float("-inf")),
+            logits=self._pad_logits(code_logits),
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -204,17 +186,6 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, GenerationMixin):
         if attention_mask is not None and not (attention_mask == 1).all():
             raise ValueError(
                 "`attention_mask` holds zeros, but prompts cannot be padded: call `generate` once for each length."
-            )
-
-    def _validate_generated_length(self, generation_config, input_ids_length, has_default_max_length):
-        """Refuses a length that the position embeddings cannot hold before the first step instead of midway."""
-        super()._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
-        # The last id is written but never read.
-        limit = self.config.max_position_embeddings + 1
-        if generation_config.max_length > limit:
-            raise ValueError(
-                f"`max_length` (prompt included) is {generation_config.max_length}, but a sentence has at most "
-                f"{limit} ids with `max_position_embeddings` {self.config.max_position_embeddings}. Ask for fewer."
             )
 
     def _get_logits_processor(self, generation_config, *args, **kwargs) -> LogitsProcessorList:

@@ -16,27 +16,8 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_mel_gpt import MelGPTConfig
+from .modeling_attention import eager_attention_forward
 from .modeling_decoding_linear import DecodingLinear
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention in plain PyTorch: the only implementation that returns the attention weights."""
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling  # (batch, heads, queries, keys)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    attention_output = torch.matmul(weights, value).transpose(1, 2).contiguous()  # (batch, queries, heads, head_dim)
-    return attention_output, weights
 
 
 class MelGPTPositionEmbedding(nn.Embedding):
@@ -157,6 +138,36 @@ class MelGPTPreTrainedModel(PreTrainedModel):
             init.zeros_(module.weight)
         else:
             super()._init_weights(module)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        Returns the token embeddings, whose number is fixed: ids are codes, classes and the null class.
+
+        Raises:
+            ValueError: if any other number than `config.vocab_size` is asked for.
+        """
+        if pad_to_multiple_of is not None or new_num_tokens not in (None, self.config.vocab_size):
+            raise ValueError(
+                f"`new_num_tokens` is {new_num_tokens} and `pad_to_multiple_of` {pad_to_multiple_of}, but the token "
+                f"embeddings cannot be resized: their number, {self.config.vocab_size}, follows from `codebook_size` "
+                "and the labels. Make a new model from a config with another `codebook_size` or `id2label`."
+            )
+        return self.get_input_embeddings()
+
+    def resize_position_embeddings(self, new_num_position_embeddings: int):
+        """
+        Refuses: every model is made for clips of one length.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"`new_num_position_embeddings` is {new_num_position_embeddings}, but the position embeddings cannot be "
+            "resized: a clip has `num_codes` codes. Make a new model from a config with another `num_codes` or "
+            "`max_position_embeddings`."
+        )
 
 
 class MelGPTModel(MelGPTPreTrainedModel):

@@ -12,7 +12,9 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_mel_vq import MelVQConfig
 from .modeling_griffin_lim import GriffinLimVocoder
 from .modeling_mel_vq_layers import MelVQDecoder, MelVQEncoder
+from .modeling_melgan import MelGANVocoder
 from .modeling_vector_quantizer import VectorQuantizer
+from .portable_code import PortableCodeMixin
 
 
 @dataclass
@@ -61,19 +63,23 @@ class MelVQDecoderOutput(ModelOutput):
 
     Args:
         input_features (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): decoded features.
-        audio_values (`torch.FloatTensor` of shape `(batch_size, hop_length * frames)`): the waveform, mono.
+        audio_values (`torch.FloatTensor` of shape `(batch_size, hop_length * frames)`): the waveform, mono, in
+            float32 whatever the precision of the model.
     """
 
     input_features: torch.FloatTensor | None = None
     audio_values: torch.FloatTensor | None = None
 
 
-class MelVQModel(PreTrainedAudioTokenizerBase):
+class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
     """
     VQ autoencoder over log-mel spectrograms, after SpecVQGAN (Iashin and Rahtu, 2021, arXiv:2110.08791).
 
     Codes come out time-major: all frequency rows of step 0, the lowest band first, then those of step 1, and so on.
     Any number of frames that is a multiple of `config.downsampling_factor` is accepted.
+
+    Waveforms come from `vocoder`, which is saved and loaded with the tokenizer, or from the Griffin-Lim algorithm if
+    it is `None`. The loss of this model does not reach the vocoder.
     """
 
     config_class = MelVQConfig
@@ -97,6 +103,7 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
             min_frequency=config.min_frequency,
             max_frequency=config.max_frequency,
         )
+        self.vocoder = None if config.vocoder is None else MelGANVocoder(config.vocoder)
         self.post_init()
 
     @torch.no_grad()
@@ -109,6 +116,21 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
             init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.uniform_(module.weight, -1 / module.num_embeddings, 1 / module.num_embeddings)
+
+    def set_vocoder(self, vocoder: MelGANVocoder | None) -> None:
+        """
+        Puts a vocoder into the tokenizer, in place of the one it has; `None` takes it out.
+
+        Args:
+            vocoder (`MelGANVocoder`, *optional*): not copied, but moved to the tokenizer's device and precision.
+
+        Raises:
+            ValueError: if the vocoder is made for other features; the tokenizer then stays as it was.
+        """
+        config = None if vocoder is None else vocoder.config
+        self.config.check_vocoder(config)
+        self.config.vocoder = config
+        self.vocoder = None if vocoder is None else vocoder.to(self.device, self.dtype)
 
     def _check_features(self, input_features: torch.Tensor) -> None:
         factor = self.config.downsampling_factor
@@ -125,6 +147,12 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
 
     def _features(self, quantized: torch.Tensor) -> torch.Tensor:
         return self.decoder(self.post_quantization(quantized)).squeeze(1)
+
+    def _waveform(self, features: torch.Tensor) -> torch.Tensor:
+        if self.vocoder is None:
+            return self.griffin_lim(features)
+        # The decoder overshoots the range that the vocoder was trained on.
+        return self.vocoder(features.clamp(-1, 1)).float()
 
     def _to_grid(self, audio_codes: torch.Tensor) -> torch.Tensor:
         """Time-major codes (B, 1, num_codes) or (B, num_codes) -> (B, rows, steps)."""
@@ -176,7 +204,7 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
             audio_codes (`torch.LongTensor` of shape `(batch_size, 1, num_codes)`): codes, time-major.
             quantized_representation (`torch.FloatTensor` of shape `(batch_size, codebook_dim, rows, steps)`): instead
                 of `audio_codes`.
-            return_audio (`bool`): whether to run the vocoder; without it `audio_values` is `None`.
+            return_audio (`bool`): whether to make the waveform; without it `audio_values` is `None`.
 
         Raises:
             ValueError: unless exactly one of the two inputs is given, or if `audio_codes` holds anything but codes.
@@ -187,7 +215,7 @@ class MelVQModel(PreTrainedAudioTokenizerBase):
             quantized_representation = self.quantizer.lookup(self._to_grid(audio_codes))
         features = self._features(quantized_representation)
         return MelVQDecoderOutput(
-            input_features=features, audio_values=self.griffin_lim(features) if return_audio else None
+            input_features=features, audio_values=self._waveform(features) if return_audio else None
         )
 
     def forward(self, input_features: torch.Tensor) -> MelVQOutput:

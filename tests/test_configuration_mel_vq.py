@@ -1,6 +1,6 @@
 import pytest
 
-from melspec_gpt import MelVQConfig
+from melspec_gpt import MelGANConfig, MelGPTConfig, MelVQConfig
 
 
 def test_defaults_give_the_original_grid():
@@ -38,3 +38,31 @@ def test_round_trip_keeps_every_field(tmp_path):
 def test_sizes_that_do_not_fit_are_refused_by_name(wrong, named):
     with pytest.raises(ValueError, match=named):
         MelVQConfig(**wrong)
+
+
+def test_vocoder_survives_a_round_trip(tmp_path):
+    config = MelVQConfig(vocoder={"base_channels": 4, "weight_norm": False})
+    config.save_pretrained(tmp_path)
+    loaded = MelVQConfig.from_pretrained(tmp_path)
+    assert isinstance(loaded.vocoder, MelGANConfig)
+    assert loaded.to_dict() == config.to_dict()
+
+
+def test_no_vocoder_survives_a_round_trip(tmp_path):
+    MelVQConfig().save_pretrained(tmp_path)
+    assert MelVQConfig.from_pretrained(tmp_path).vocoder is None
+
+
+@pytest.mark.parametrize(
+    ("vocoder", "named"),
+    [
+        ({"num_mel_bins": 40}, "vocoder.num_mel_bins.*40.*num_mel_bins.*80"),
+        (MelGANConfig(sampling_rate=16000), "vocoder.sampling_rate.*16000.*sampling_rate.*22050"),
+        ({"upsample_ratios": [8, 8, 2]}, "vocoder.upsample_ratios.*128.*hop_length.*256"),
+        (MelGPTConfig(), "vocoder.*melgan"),
+        ({"base_channels": 0}, "base_channels"),
+    ],
+)
+def test_vocoder_that_does_not_fit_is_refused_by_name(vocoder, named):
+    with pytest.raises(ValueError, match=named):
+        MelVQConfig(vocoder=vocoder)

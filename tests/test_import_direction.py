@@ -14,8 +14,11 @@ ALLOWED = {
     "datasets_scripts": {"configuration", "modeling", "tokenization", "datasets_scripts"},
     "training": {"configuration", "modeling", "tokenization", "training"},
 }
-# run_demo conducts the whole chain.
-EXTRA = {"training/run_demo.py": {"datasets_scripts"}}
+# run_demo conducts the whole chain; the converter is a program too: it saves processors beside models.
+EXTRA = {
+    "training/run_demo.py": {"datasets_scripts"},
+    "modeling/convert_original_checkpoints.py": {"tokenization"},
+}
 HEAVY = {"accelerate", "datasets", "evaluate", "matplotlib", "gradio", "tensorboard"}
 HEAVY_FOLDERS = {"datasets_scripts", "training"}
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -46,6 +49,12 @@ def test_imports_follow_the_arrows(path):
             target = rest.partition(".")[0]
             assert target in allowed or target == "__version__", f"{relative} imports {name}"
         assert top not in HEAVY or folder in HEAVY_FOLDERS, f"{relative} imports {top}"
+
+
+def test_programs_that_reach_further_are_imported_by_nobody():
+    programs = {"melspec_gpt." + relative.removesuffix(".py").replace("/", ".") for relative in EXTRA}
+    for path in SOURCES:
+        assert not programs & imported_modules(path), path
 
 
 def test_module_names_are_unique_across_folders():

@@ -1,8 +1,7 @@
-"""Does the GPT compute what the original computes, see only what it may see, and survive saving?"""
+"""Does the GPT see only what it may see, learn from what it should learn from, and survive saving?"""
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache, StaticCache
 
@@ -12,17 +11,6 @@ from melspec_gpt.modeling.modeling_mel_transformer import MelGPTModel
 
 CODEBOOK_SIZE = 12
 NUM_CODES = 10
-
-ORIGINAL_BLOCK_NAMES = {
-    "ln1": "input_layernorm",
-    "ln2": "post_attention_layernorm",
-    "attn.query": "self_attn.q_proj",
-    "attn.key": "self_attn.k_proj",
-    "attn.value": "self_attn.v_proj",
-    "attn.proj": "self_attn.o_proj",
-    "mlp.0": "mlp.fc1",
-    "mlp.2": "mlp.fc2",
-}
 
 
 def make_config(**kwargs) -> MelGPTConfig:
@@ -51,81 +39,6 @@ def sentences():
     torch.manual_seed(1)
     classes = torch.tensor([[CODEBOOK_SIZE], [CODEBOOK_SIZE + 2]])
     return torch.cat([classes, torch.randint(CODEBOOK_SIZE, (2, NUM_CODES))], dim=1)
-
-
-@pytest.fixture(scope="module")
-def golden(shared_data):
-    return load_file(shared_data / "golden" / "gpt_class.safetensors")
-
-
-@pytest.fixture(scope="module")
-def original(shared_data):
-    """Our model with the weights of the original's tiny checkpoint."""
-    config = MelGPTConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4)
-    model = MelGPTForCausalLM(config).eval()
-    checkpoint = torch.load(shared_data / "golden" / "gpt_class_tiny.ckpt", weights_only=True)["state_dict"]
-    weights = {name.removeprefix("transformer."): value for name, value in checkpoint.items()}
-    null_class = torch.zeros(1, config.hidden_size)
-    state = {
-        "model.embed_tokens.weight": torch.cat([weights["tok_emb.weight"], weights["embedder.weight"], null_class]),
-        "model.embed_positions.weight": weights["pos_emb"][0],
-        "lm_head.weight": weights["head.weight"],
-    }
-    for kind in ("weight", "bias"):
-        state[f"model.norm.{kind}"] = weights[f"ln_f.{kind}"]
-        for layer in range(config.num_hidden_layers):
-            for theirs, ours in ORIGINAL_BLOCK_NAMES.items():
-                state[f"model.layers.{layer}.{ours}.{kind}"] = weights[f"blocks.{layer}.{theirs}.{kind}"]
-    model.load_state_dict(state)
-    return model
-
-
-def class_tokens(config: MelGPTConfig, classes: torch.Tensor) -> torch.Tensor:
-    return config.codebook_size + classes[:, None]
-
-
-def original_sentences(original, golden) -> torch.Tensor:
-    return torch.cat([class_tokens(original.config, golden["class_labels"]), golden["codes"]], dim=1)
-
-
-@torch.no_grad()
-def test_logits_equal_the_original(original, golden):
-    logits = original(original_sentences(original, golden)).logits[:, :-1, : original.config.codebook_size]
-    torch.testing.assert_close(logits, golden["logits"], atol=1e-4, rtol=0)
-
-
-@torch.no_grad()
-def test_loss_equals_the_original(original, golden):
-    sentences = original_sentences(original, golden)
-    torch.testing.assert_close(original(sentences, labels=sentences).loss, golden["loss"], atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_token_losses_equal_the_original(original, golden):
-    logits = original(original_sentences(original, golden)).logits[:, :-1]
-    token_nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), golden["codes"], reduction="none")
-    torch.testing.assert_close(token_nll, golden["token_nll"], atol=1e-4, rtol=0)
-
-
-def test_greedy_sentences_equal_the_original(original, golden):
-    prompts = class_tokens(original.config, golden["greedy_full_classes"])
-    assert torch.equal(original.generate(prompts, do_sample=False)[:, 1:], golden["greedy_full_codes"])
-
-
-def test_greedy_continuation_of_half_a_sentence_equals_the_original(original, golden):
-    prompts = torch.cat([class_tokens(original.config, golden["class_labels"]), golden["greedy_half_prompt"]], dim=1)
-    assert torch.equal(original.generate(prompts, do_sample=False)[:, 1:], golden["greedy_half_codes"])
-
-
-@torch.no_grad()
-def test_attention_weights_equal_the_original(original, golden):
-    expected = golden["greedy32_last_attention"]
-    prompts = class_tokens(original.config, golden["greedy32_classes"])
-    sentences = torch.cat([prompts, golden["greedy32_codes"]], dim=1)[:, : expected.shape[-1]]
-    original.set_attn_implementation("eager")
-    attentions = original(sentences, output_attentions=True).attentions
-    original.set_attn_implementation("sdpa")
-    torch.testing.assert_close(attentions[-1], expected, atol=1e-5, rtol=0)
 
 
 def test_the_original_size_has_the_original_number_of_parameters():

@@ -1,13 +1,12 @@
 """The tiny model has two levels: 8 bands x 12 frames become a 4 x 6 grid."""
 
-import re
+import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForAudioTokenization
 
-from melspec_gpt import MelVQConfig, MelVQModel
+from melspec_gpt import MelGANConfig, MelGANVocoder, MelVQConfig, MelVQModel
 
 
 def tiny_model() -> MelVQModel:
@@ -29,9 +28,26 @@ def tiny_model() -> MelVQModel:
     return model
 
 
+def tiny_vocoder(**changes) -> MelGANVocoder:
+    torch.manual_seed(2)
+    vocoder = MelGANVocoder(MelGANConfig(**({"num_mel_bins": 8, "base_channels": 2} | changes))).eval()
+    for name, weight in vocoder.named_parameters():
+        if name.endswith("original0"):
+            weight.data.mul_(1.7)  # a new vocoder is too quiet to tell its waveforms apart
+    return vocoder
+
+
 @pytest.fixture(scope="module")
 def model() -> MelVQModel:
     return tiny_model()
+
+
+@pytest.fixture
+def speaking_model() -> MelVQModel:
+    """A model with a vocoder inside."""
+    model = tiny_model()
+    model.set_vocoder(tiny_vocoder())
+    return model
 
 
 @pytest.fixture
@@ -125,51 +141,105 @@ def test_saved_and_loaded_model_is_bit_exact(model, features, tmp_path, auto_cla
     assert torch.equal(loaded(features).reconstruction, model(features).reconstruction)
 
 
-def original_name(name: str) -> str:
-    """Our name of a weight of the original VQ-VAE."""
-    steps = [
-        (r"^_(encoder|decoder)\.", r"\1."),
-        (r"_vq_vae\._embedding", "quantizer.codebook"),
-        (r"^post_quant_conv", "post_quantization"),
-        (r"^quant_conv", "pre_quantization"),
-        (r"\.down\.(\d)\.", r".levels.\1."),
-        (r"\.up\.(\d)\.", lambda match: f".levels.{4 - int(match[1])}."),
-        (r"\.block\.(\d)\.", r".blocks.\1."),
-        (r"\.attn\.(\d)\.", r".attentions.\1."),
-        (r"\.(up|down)sample\.", ".resample."),
-        (r"nin_shortcut", "shortcut"),
-        (r"mid\.block_1", "middle.0"),
-        (r"mid\.attn_1", "middle.1"),
-        (r"mid\.block_2", "middle.2"),
-        (r"\.q\.", ".query."),
-        (r"\.k\.", ".key."),
-        (r"\.v\.", ".value."),
-        (r"proj_out", "output"),
-    ]
-    for pattern, replacement in steps:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-@pytest.fixture(scope="module")
-def original(shared_data):
-    """The original's tiny VQ-VAE in our model, and its own outputs."""
-    weights = torch.load(shared_data / "golden" / "vqvae_tiny.pt", weights_only=True)
-    weights = {original_name(name): value for name, value in weights.items() if not name.startswith("discriminator")}
-    model = MelVQModel(MelVQConfig(base_channels=32, latent_channels=64, codebook_dim=64)).eval()
-    model.load_state_dict(weights)
-    return model, load_file(shared_data / "golden" / "vqvae.safetensors")
+@torch.no_grad()
+def test_decode_goes_through_the_vocoder(speaking_model, features):
+    decoded = speaking_model.decode(speaking_model.encode(features).audio_codes)
+    expected = tiny_vocoder()(decoded.input_features.clamp(-1, 1))
+    assert decoded.audio_values.shape == (3, 12 * speaking_model.config.hop_length)
+    assert torch.equal(decoded.audio_values, expected)
 
 
 @torch.no_grad()
-def test_parity_with_the_original(original):
-    model, golden = original
-    output = model(golden["input"].squeeze(1))
-    torch.testing.assert_close(output.latents, golden["z"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(output.reconstruction, golden["reconstruction"].squeeze(1), atol=1e-4, rtol=0)
-    assert torch.equal(output.audio_codes.squeeze(1), golden["sequence_time_major"])
-    torch.testing.assert_close(output.codebook_loss, golden["vq_loss"], atol=0, rtol=1e-5)
-    torch.testing.assert_close(output.perplexity, golden["perplexity"], atol=0, rtol=1e-5)
+def test_vocoder_hears_features_within_its_range(speaking_model):
+    speaking_model.decoder.conv_out.bias.fill_(5.0)
+    decoded = speaking_model.decode(torch.zeros(1, 1, 24, dtype=torch.long))
+    assert decoded.input_features.min() > 1
+    assert torch.equal(decoded.audio_values, tiny_vocoder()(torch.ones(1, 8, 12)))
+
+
+@torch.no_grad()
+def test_without_its_vocoder_a_model_falls_back_to_griffin_lim(model, speaking_model, features):
+    codes = model.encode(features).audio_codes
+    speaking_model.set_vocoder(None)
+    assert speaking_model.config.vocoder is None
+    assert torch.equal(speaking_model.decode(codes).audio_values, model.decode(codes).audio_values)
+
+
+def test_vocoder_follows_the_precision_of_the_model():
+    model = tiny_model().to(torch.bfloat16)
+    model.set_vocoder(tiny_vocoder())
+    assert {weight.dtype for weight in model.vocoder.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"num_mel_bins": 10}, "num_mel_bins"),
+        ({"sampling_rate": 16000}, "sampling_rate"),
+        ({"upsample_ratios": [8, 8, 2]}, "upsample_ratios.*hop_length"),
+    ],
+)
+def test_vocoder_for_other_features_is_refused_and_changes_nothing(speaking_model, changes, named):
+    vocoder = speaking_model.vocoder
+    with pytest.raises(ValueError, match=named):
+        speaking_model.set_vocoder(tiny_vocoder(**changes))
+    assert speaking_model.vocoder is vocoder
+    assert speaking_model.config.vocoder is vocoder.config
+
+
+def test_loss_does_not_reach_the_vocoder(speaking_model, features):
+    speaking_model.train()(features).loss.backward()
+    with_gradient = {name for name, weight in speaking_model.named_parameters() if weight.grad is not None}
+    assert with_gradient == {name for name, _ in tiny_model().named_parameters()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForAudioTokenization])
+@pytest.mark.parametrize("weight_norm", [True, False])
+def test_vocoder_is_saved_and_loaded_with_the_model(speaking_model, features, tmp_path, auto_class, weight_norm):
+    if not weight_norm:
+        speaking_model.vocoder.remove_weight_norm()
+    speaking_model.save_pretrained(tmp_path)
+    loaded = auto_class.from_pretrained(tmp_path)
+    assert loaded.config.vocoder.weight_norm == weight_norm
+    assert loaded.state_dict().keys() == speaking_model.state_dict().keys()
+    for name, weight in speaking_model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    codes = speaking_model.encode(features).audio_codes
+    assert torch.equal(loaded.decode(codes).audio_values, speaking_model.decode(codes).audio_values)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_model_speaks_in_float32(speaking_model, features, tmp_path, dtype):
+    speaking_model.save_pretrained(tmp_path / "full")
+    AutoModel.from_pretrained(tmp_path / "full", dtype=dtype).save_pretrained(tmp_path / "half")
+    half = AutoModel.from_pretrained(tmp_path / "half")
+    assert half.dtype == half.vocoder.dtype == dtype
+    audio = half.decode(half.encode(features.to(dtype)).audio_codes).audio_values
+    assert audio.dtype == torch.float32
+    assert audio.isfinite().all()
+    back = AutoModel.from_pretrained(tmp_path / "half", dtype=torch.float32)
+    codes = speaking_model.encode(features).audio_codes
+    expected = speaking_model.decode(codes).audio_values
+    torch.testing.assert_close(back.decode(codes).audio_values, expected, atol=0.2 * expected.std().item(), rtol=0)
+
+
+def test_model_without_vocoder_stays_without_one(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["vocoder"] is None
+    assert AutoModel.from_pretrained(tmp_path).vocoder is None
+
+
+def test_checkpoint_from_before_there_was_a_vocoder_loads_whole(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["vocoder"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded, report = MelVQModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert loaded.vocoder is None
+    assert not any(report.values())
 
 
 def test_full_size_has_as_many_weights_as_the_original():

@@ -58,7 +58,8 @@ def test_wheel_holds_every_module_and_data_file(wheel_names):
         prefix = package.replace(".", "/")
         for path in folder.glob("*.py"):
             assert f"{prefix}/{path.name}" in wheel_names
-    for path in (ROOT / "training").rglob("*.json"):
+    training = ROOT / "training"
+    for path in [*training.rglob("*.json"), *training.glob("metrics/*/*.py")]:
         assert f"melspec_gpt/{path.relative_to(ROOT).as_posix()}" in wheel_names
 
 

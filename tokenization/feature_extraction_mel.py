@@ -4,18 +4,19 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-import torchaudio
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from ..modeling.mel_filters import mel_filters
 from ..modeling.modeling_griffin_lim import GriffinLimVocoder
+from ..modeling.portable_code import PortableCodeMixin
 
 MINIMUM_AMPLITUDE = 1e-5
 # 22 050 Hz from 32 000 Hz, the least even of the usual rates, takes 441 phases.
 MAXIMUM_RESAMPLING_PHASES = 2000
 
 
-class MelFeatureExtractor(SequenceFeatureExtractor):
+class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
     r"""
     Waveform -> log-mel features, by the recipe of SpecVQGAN (Iashin and Rahtu, 2021, arXiv:2110.08791):
     Slaney mel bands of the magnitude spectrum, clamped to 1e-5, `(20 * log10 - 20 + 100) / 100` clipped to [0, 1], the
@@ -51,6 +52,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         short_clips: str = "repeat",
         **kwargs,
     ):
+        kwargs.pop("auto_map", None)  # belongs to the folder it was loaded from
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         available = 1 + num_samples // hop_length
         if not 0 < num_frames <= num_mel_frames <= available:
@@ -67,7 +69,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         self.num_mel_frames = num_mel_frames
         self.num_frames = num_frames
         self.short_clips = short_clips
-        self._mel_transform = None
+        self._mel_filters = None
 
     @classmethod
     def from_clip_seconds(cls, clip_seconds: float, downsampling_factor: int = 16, **kwargs) -> "MelFeatureExtractor":
@@ -99,9 +101,9 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         }
 
     def to_dict(self) -> dict:
-        """The fields, without the cached transform."""
+        """The fields, without the cached filter bank."""
         output = super().to_dict()
-        output.pop("_mel_transform", None)
+        output.pop("_mel_filters", None)
         return output
 
     def __call__(
@@ -149,7 +151,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         clips = [
             self._fit_length(self._to_rate(clip, sampling_rate, resample), short_clips) for clip in mono_clips(audio)
         ]
-        mel = self._transform()(torch.stack(clips))[..., : self.num_mel_frames]
+        mel = self._magnitude_mel(torch.stack(clips))[..., : self.num_mel_frames]
         log_mel = torch.log10(mel.clamp(min=MINIMUM_AMPLITUDE))
         return ((20 * log_mel - 20 + 100) / 100).clamp(0, 1)
 
@@ -170,22 +172,17 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         vocoder = GriffinLimVocoder(**self.spectrogram_geometry, num_iterations=num_iterations)
         return vocoder(torch.as_tensor(input_features, dtype=torch.float32))
 
-    def _transform(self) -> torchaudio.transforms.MelSpectrogram:
-        if self._mel_transform is None:
-            self._mel_transform = torchaudio.transforms.MelSpectrogram(
-                sample_rate=self.sampling_rate,
-                n_fft=self.n_fft,
-                hop_length=self.hop_length,
-                f_min=self.min_frequency,
-                f_max=self.max_frequency,
-                n_mels=self.feature_size,
-                power=1.0,
-                norm="slaney",
-                mel_scale="slaney",
-                center=True,
-                pad_mode="reflect",
+    def _magnitude_mel(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips (batch, samples) -> mel bands of their magnitude spectrum (batch, feature_size, frames)."""
+        if self._mel_filters is None:
+            self._mel_filters = mel_filters(
+                self.feature_size, self.sampling_rate, self.n_fft, self.min_frequency, self.max_frequency
             )
-        return self._mel_transform
+        window = torch.hann_window(self.n_fft)
+        spectrum = torch.stft(
+            clips, self.n_fft, self.hop_length, window=window, pad_mode="reflect", return_complex=True
+        )
+        return self._mel_filters @ spectrum.abs()
 
     def _to_rate(self, clip: torch.Tensor, sampling_rate: int | None, resample: bool) -> torch.Tensor:
         if sampling_rate is None or sampling_rate == self.sampling_rate:
@@ -201,7 +198,7 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         # Exact for every usual rate. An odd one (44 101 Hz) would need a filter for each of 22 050 phases, and
         # gigabytes of memory; the nearest simple ratio is within 0.1 % of it, under two cents of pitch.
         ratio = Fraction(int(sampling_rate), self.sampling_rate).limit_denominator(MAXIMUM_RESAMPLING_PHASES)
-        return torchaudio.functional.resample(clip, ratio.numerator, ratio.denominator)
+        return _resample(clip, ratio)
 
     def _long_enough(self, clip: torch.Tensor, sampling_rate: int) -> torch.Tensor:
         minimum = -(-self.n_fft * sampling_rate // self.sampling_rate)
@@ -219,6 +216,18 @@ class MelFeatureExtractor(SequenceFeatureExtractor):
         if short_clips == "zero":
             return torch.nn.functional.pad(clip, (0, missing), value=self.padding_value)
         return clip.repeat(-(-self.num_samples // clip.shape[-1]))[: self.num_samples]
+
+
+def _resample(clip: torch.Tensor, ratio: Fraction) -> torch.Tensor:
+    """`clip` at a rate lower by `ratio`."""
+    try:
+        import torchaudio  # only this needs it: sounds of the right rate, and making sounds, do without
+    except ImportError as error:
+        raise ValueError(
+            "`resample=True` needs the package torchaudio, which is not installed: pip install torchaudio, or pass "
+            "audio of the right rate."
+        ) from error
+    return torchaudio.functional.resample(clip, ratio.numerator, ratio.denominator)
 
 
 def _check_short_clips(short_clips: str) -> str:

@@ -9,6 +9,7 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 
 from ..modeling.modeling_mel_vq import MelVQDecoderOutput
+from ..modeling.portable_code import PortableCodeMixin
 from .audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER, load_audio_tokenizer
 from .audio_writing import write_audio
 from .code_times import CodeTimes
@@ -21,7 +22,7 @@ DEFAULT_BATCH_SIZE = 8
 MODEL_ARGUMENTS = ("dtype", "torch_dtype", "attn_implementation", "quantization_config")
 
 
-class MelGPTProcessor(ProcessorMixin):
+class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
     r"""
     Class names and sounds in, ids out; ids in, waveforms out. Joins a [`MelFeatureExtractor`], a [`MelCodeTokenizer`]
     and an audio tokenizer ([`MelVQModel`]).
@@ -52,6 +53,8 @@ class MelGPTProcessor(ProcessorMixin):
     Raises:
         ValueError: if the parts do not fit each other.
     """
+
+    portable_subfolders = (AUDIO_TOKENIZER_SUBFOLDER,)
 
     def __init__(self, feature_extractor, tokenizer, audio_tokenizer=None, class_token=True, codec_reference=None):
         super().__init__(feature_extractor, tokenizer)
@@ -201,7 +204,7 @@ class MelGPTProcessor(ProcessorMixin):
         del bare.audio_tokenizer
         return super(MelGPTProcessor, bare).to_dict()
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+    def save_pretrained(self, save_directory, **kwargs) -> list[str]:
         """
         Writes processor_config.json, the tokenizer's files and, in the subfolder `audio_tokenizer`, the audio
         tokenizer with its weights and its preprocessor_config.json, so that the folder stands alone. Several
@@ -210,17 +213,13 @@ class MelGPTProcessor(ProcessorMixin):
 
         Args:
             save_directory (`str` or `Path`): the folder, which may hold a model already.
-            push_to_hub (`bool`): whether to upload the files as well.
-            kwargs: arguments of [`~transformers.utils.PushToHubMixin.push_to_hub`], such as `repo_id`.
+            kwargs: see [`PortableCodeMixin`]: whether to add code, whether to upload and where to.
         """
-        files = super().save_pretrained(save_directory)
         if self.audio_tokenizer is not None and self.codec_reference is None:
             subfolder = Path(save_directory, AUDIO_TOKENIZER_SUBFOLDER)
-            self.audio_tokenizer.save_pretrained(subfolder)
-            self.feature_extractor.save_pretrained(subfolder)
-        if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return files
+            self.audio_tokenizer.save_pretrained(subfolder, save_code=False)
+            self.feature_extractor.save_pretrained(subfolder, save_code=False)
+        return super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "MelGPTProcessor":

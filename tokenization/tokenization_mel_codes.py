@@ -30,7 +30,8 @@ class MelCodeTokenizer(PreTrainedTokenizer):
 
     Raises:
         ValueError: if `codebook_size` is not a positive integer, if not exactly one of `class_names` and `labels_file`
-            is given, or if the names collide with each other or with the tokens of codes.
+            is given, if the names collide with each other or with the tokens of codes, or if `bos_token` or
+            `pad_token` is another than the null class.
     """
 
     vocab_files_names = {"labels_file": "labels.json"}
@@ -53,7 +54,11 @@ class MelCodeTokenizer(PreTrainedTokenizer):
         tokens = [f"<{code}>" for code in range(codebook_size)] + self._class_names + [NULL_TOKEN]
         self._id_to_token = tokens
         self._token_to_id = {token: index for index, token in enumerate(tokens)}
-        kwargs.update(bos_token=NULL_TOKEN, pad_token=NULL_TOKEN, special_tokens_pattern="none")
+        for name in ("bos_token", "pad_token"):
+            given = kwargs.setdefault(name, NULL_TOKEN)
+            if str(given) != NULL_TOKEN:
+                raise ValueError(f"`{name}` is {str(given)!r}; it is always {NULL_TOKEN!r}, the null class: leave it out.")
+        kwargs["special_tokens_pattern"] = "none"
         # The clean-up would remove blanks in front of punctuation, which may be part of a name.
         super().__init__(codebook_size=codebook_size, **{"clean_up_tokenization_spaces": False, **kwargs})
 
@@ -68,8 +73,8 @@ class MelCodeTokenizer(PreTrainedTokenizer):
         return len(self._id_to_token)
 
     def get_vocab(self) -> dict[str, int]:
-        """Every token with its id."""
-        return dict(self._token_to_id)
+        """Every token with its id, added ones included."""
+        return self._token_to_id | self.added_tokens_encoder
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         """Writes the class names as a JSON list to `labels.json` in `save_directory` and returns the file's path."""

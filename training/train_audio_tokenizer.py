@@ -139,6 +139,7 @@ def build_config(arguments: AudioTokenizerArguments, feature_extractor: MelFeatu
         arguments.model_config,
         arguments.model_overrides,
         num_frames=feature_extractor.num_frames,
+        vocoder=None,  # trained on its own, and attached with `set_vocoder`
         **feature_extractor.spectrogram_geometry,
     )
     arguments.check_crop(config)
@@ -176,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loop.announce(f"to beat: reconstruction_loss {baseline:.4f}, the L1 error of the mean mel spectrum")
     loop.run()
     if loop.accelerator.is_main_process:
-        feature_extractor.save_pretrained(arguments.output_dir)
+        feature_extractor.save_pretrained(arguments.output_dir, save_code=False)
     loop.write_summary(mean_mel_error=baseline)
 
 
