@@ -1,19 +1,17 @@
 """The GPT training: from token dataset and audio tokenizer to a folder that makes sounds; noise and baseline."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import Dataset, DatasetDict
+from tiny_tokens import NAMES, save_audio_tokenizer, write_dataset
 from transformers import pipeline
 
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
-from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
-from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.training.arguments import RECIPES_FOLDER, parse_arguments
 from melspec_gpt.training.built_dataset import class_names, load_built_dataset
@@ -21,45 +19,18 @@ from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.train_gpt import (
     GPTArguments,
-    build_processor,
-    count_codes,
     evaluation_step,
     main,
     noisy_sentences,
     training_step,
-    unigram_nats_per_code,
 )
 
-NAMES = ["Dog bark", "Rain", "Rooster"]
-CODEBOOK_SIZE = 16
+RECIPES = [file.stem for file in sorted(RECIPES_FOLDER.glob("gpt_*.json")) if "vae" not in file.stem]
 
 
 @pytest.fixture(scope="module")
 def audio_tokenizer(tmp_path_factory):
-    """Clips of 0.4 s: 32 frames, a 5 x 2 grid of codes."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    feature_extractor = MelFeatureExtractor.from_clip_seconds(0.4)
-    torch.manual_seed(0)
-    config = load_model_config(MelVQConfig, "tiny", num_frames=feature_extractor.num_frames)
-    assert config.codebook_size == CODEBOOK_SIZE
-    MelVQModel(config).save_pretrained(folder)
-    feature_extractor.save_pretrained(folder)
-    return str(folder)
-
-
-def write_dataset(folder, num_codes=10, highest=CODEBOOK_SIZE - 1, splits=("train", "validation")):
-    """Learnable sentences: the class decides the first code, and each code the next one."""
-    features = Features(
-        {"id": Value("string"), "label": ClassLabel(names=NAMES), "codes": List(Value("uint8"), length=num_codes)}
-    )
-    data = DatasetDict()
-    for split in splits:
-        labels = [index % len(NAMES) for index in range(12)]
-        codes = [[(5 * label + 3 * position) % (highest + 1) for position in range(num_codes)] for label in labels]
-        rows = {"id": [f"{split}{index}" for index in range(12)], "label": labels, "codes": codes}
-        data[split] = Dataset.from_dict(rows, features=features)
-    data.save_to_disk(folder)
-    return str(folder)
+    return save_audio_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture(scope="module")
@@ -194,32 +165,6 @@ def test_validation_loss_is_the_models_own(config):
     torch.testing.assert_close(per_clip.mean(), Loop.modules["model"](input_ids=ids, labels=ids).loss)
 
 
-def test_unigram_baseline_is_the_smoothed_cross_entropy():
-    # (3 + 1) / 6 and (1 + 1) / 6
-    expected = -(2 * math.log(4 / 6) + 1 * math.log(2 / 6)) / 3
-    assert unigram_nats_per_code(np.array([3, 1]), np.array([2, 1])) == pytest.approx(expected)
-    assert unigram_nats_per_code(np.zeros(8), np.arange(8)) == pytest.approx(math.log(8))
-
-
-def test_codes_are_counted_over_all_rows(tokens):
-    splits = load_built_dataset(tokens, ["codes", "label"])
-    counts = count_codes(splits["train"], CODEBOOK_SIZE)
-    codes = torch.stack([row["codes"] for row in splits["train"]])
-    assert counts.tolist() == torch.bincount(codes.flatten(), minlength=CODEBOOK_SIZE).tolist()
-
-
-def test_codes_of_a_larger_codebook_are_refused(tmp_path):
-    splits = load_built_dataset(write_dataset(tmp_path, highest=40), ["codes"])
-    with pytest.raises(ValueError, match="holds the code.*codebook of `audio_tokenizer` has 16"):
-        count_codes(splits["train"], CODEBOOK_SIZE)
-
-
-def test_codes_of_another_clip_length_are_refused(tmp_path, audio_tokenizer):
-    splits = load_built_dataset(write_dataset(tmp_path, num_codes=12), ["codes", "label"])
-    with pytest.raises(ValueError, match="sentences of 12 codes.*makes 10"):
-        build_processor(audio_tokenizer, splits)
-
-
 def test_training_without_validation_split(tmp_path, audio_tokenizer):
     tokens = write_dataset(tmp_path / "tokens", splits=("train",))
     argv = ["--dataset_path", tokens, "--audio_tokenizer", audio_tokenizer, "--output_dir", str(tmp_path / "out")]
@@ -239,7 +184,7 @@ def test_wrong_datasets_are_refused(tmp_path, tokens):
         class_names(unnamed)
 
 
-@pytest.mark.parametrize("name", [file.stem for file in sorted(RECIPES_FOLDER.glob("gpt_*.json"))])
+@pytest.mark.parametrize("name", RECIPES)
 def test_shipped_recipes_are_complete(name):
     argv = [name, "--dataset_path", "tokens", "--audio_tokenizer", "tokenizer", "--output_dir", "out"]
     arguments = parse_arguments(GPTArguments, argv)

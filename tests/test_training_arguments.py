@@ -3,14 +3,17 @@
 import json
 
 import pytest
+import torch
 
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
+from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
+from melspec_gpt.modeling.modeling_mel_gpt_vae import MelGPTVAEModel
 from melspec_gpt.training.arguments import RunArguments, parse_arguments
 from melspec_gpt.training.model_presets import PRESETS_FOLDER, load_model_config
 
 REQUIRED = {"dataset_path": "data", "output_dir": "out", "model_config": "tiny", "max_train_steps": 10}
-CONFIG_CLASSES = {"mel_gpt": MelGPTConfig, "mel_vq": MelVQConfig}
+CONFIG_CLASSES = {config.model_type: config for config in (MelVQConfig, MelGPTConfig, MelGPTVAEConfig)}
 
 
 @pytest.fixture
@@ -82,13 +85,61 @@ def test_help_is_complete(capsys):
 @pytest.mark.parametrize("file", sorted(PRESETS_FOLDER.glob("*.json")), ids=lambda file: file.stem)
 def test_every_preset_is_a_valid_config(file):
     model_type, name = file.stem.split("-", 1)
-    config = load_model_config(CONFIG_CLASSES[model_type], name)
-    assert all(getattr(config, field) == value for field, value in json.loads(file.read_text()).items())
+    values = load_model_config(CONFIG_CLASSES[model_type], name).to_dict()
+    for field, value in json.loads(file.read_text()).items():
+        assert (values[field] | value if isinstance(value, dict) else value) == values[field]
 
 
 def test_vas_presets_are_the_defaults_of_the_original():
     for config_class in CONFIG_CLASSES.values():
         assert load_model_config(config_class, "vas").to_dict() == config_class().to_dict()
+
+
+@pytest.mark.parametrize(
+    ("preset", "codebook_size", "parameters"),
+    [
+        ("vas", 128, 607_656_960),
+        ("vggsound-medium", 1024, 610_409_472),
+        ("vggsound-large", 1024, 1_424_669_440),
+        ("vggsound-xl", 1024, 2_091_286_592),
+    ],
+)
+def test_gpt_vae_presets_have_the_sizes_of_the_original(preset, codebook_size, parameters):
+    shared = {"codebook_size": codebook_size}
+    config = load_model_config(MelGPTVAEConfig, preset, encoder=shared, decoder=shared)
+    with torch.device("meta"):
+        model = MelGPTVAEModel(config)
+    # Encoder and decoder have one embedding more, that of the null class.
+    assert model.num_parameters() == parameters + 2 * config.decoder.hidden_size
+
+
+def test_sub_configs_are_overridden_field_by_field():
+    overrides = {"decoder": {"residual_dropout": 0.1}, "latent_size": 8}
+    shared = {"codebook_size": 16, "num_codes": 10}
+    config = load_model_config(MelGPTVAEConfig, "tiny", overrides, encoder=shared, decoder=shared)
+    tiny = load_model_config(MelGPTVAEConfig, "tiny")
+    assert (config.latent_size, config.decoder.residual_dropout, config.encoder.residual_dropout) == (8, 0.1, 0)
+    assert config.decoder.hidden_size == tiny.decoder.hidden_size
+    assert (config.encoder.num_codes, config.decoder.codebook_size) == (10, 16)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"decoder": {"hiden_size": 8}}, "MelGPTConfig has no field 'hiden_size'; did you mean hidden_size"),
+        ({"decoder": {"num_codes": 8}}, r"\['decoder.num_codes'\].*follow from the data"),
+    ],
+)
+def test_wrong_settings_of_sub_configs_are_refused(overrides, words):
+    with pytest.raises(ValueError, match=words):
+        load_model_config(MelGPTVAEConfig, "tiny", overrides, decoder={"num_codes": 10})
+
+
+def test_saved_config_with_sub_configs_serves_as_model_config(tmp_path):
+    load_model_config(MelGPTVAEConfig, "tiny", {"latent_size": 5}).save_pretrained(tmp_path)
+    shared = {"num_codes": 10}
+    config = load_model_config(MelGPTVAEConfig, str(tmp_path / "config.json"), encoder=shared, decoder=shared)
+    assert (config.latent_size, config.num_codes, config.encoder.num_codes) == (5, 10, 10)
 
 
 def test_overrides_and_facts_of_the_data_reach_the_config():

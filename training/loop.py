@@ -345,6 +345,7 @@ class TrainingLoop:
         """Saves the model with `save_pretrained`; every process has to call this."""
         self.unwrapped().save_pretrained(
             directory,
+            save_code=False,  # publishing adds it
             is_main_process=self.accelerator.is_main_process,
             save_function=self.accelerator.save,
             state_dict=self.accelerator.get_state_dict(self.modules[self.main_name]),

@@ -35,16 +35,58 @@ def load_model_config(
             f"`model_config` {name_or_path!r} has model_type {fields['model_type']!r}; expected "
             f"{config_class.model_type!r}."
         )
-    fields = {name: value for name, value in fields.items() if name not in SAVED_WITH_EVERY_CONFIG}
+    fields = _without_saved_facts(fields, config_class)
     overrides = overrides or {}
-    fixed = sorted(overrides.keys() & derived.keys())
+    fixed = _common_names(overrides, derived, config_class)
     if fixed:
         raise ValueError(f"`model_overrides` sets {fixed}, but these follow from the data set.")
-    fields |= overrides
-    known = list(config_class().to_dict())
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"{config_class.__name__} has no field {name!r}{closest(name, known)}")
+    fields = _merge(fields, overrides, config_class)
+    _check_names(fields, config_class)
     if "id2label" in derived:
         fields.pop("num_labels", None)
-    return config_class(**(fields | derived))
+    return config_class(**_merge(fields, derived, config_class))
+
+
+def _without_saved_facts(fields: dict[str, Any], config_class: type[PreTrainedConfig]) -> dict[str, Any]:
+    """The fields that describe sizes, those of sub-configs included."""
+    kept = {name: value for name, value in fields.items() if name not in SAVED_WITH_EVERY_CONFIG}
+    for name, sub_class in config_class.sub_configs.items():
+        if isinstance(kept.get(name), dict):
+            kept[name] = _without_saved_facts(kept[name], sub_class)
+    return kept
+
+
+def _merge(fields: dict[str, Any], changes: dict[str, Any], config_class: type[PreTrainedConfig]) -> dict[str, Any]:
+    """`fields` with `changes`; sub-configs are merged in the same way."""
+    merged = fields | changes
+    for name, sub_class in _sub_configs_of_both(fields, changes, config_class):
+        merged[name] = _merge(fields[name], changes[name], sub_class)
+    return merged
+
+
+def _common_names(fields: dict[str, Any], changes: dict[str, Any], config_class: type[PreTrainedConfig]) -> list[str]:
+    """What both set, as `name` or `sub_config.name`."""
+    names = fields.keys() & changes.keys()
+    for name, sub_class in _sub_configs_of_both(fields, changes, config_class):
+        inner = _common_names(fields[name], changes[name], sub_class)
+        names = names - {name} | {f"{name}.{inner_name}" for inner_name in inner}
+    return sorted(names)
+
+
+def _sub_configs_of_both(
+    fields: dict[str, Any], changes: dict[str, Any], config_class: type[PreTrainedConfig]
+) -> list[tuple[str, type[PreTrainedConfig]]]:
+    return [
+        (name, sub_class)
+        for name, sub_class in config_class.sub_configs.items()
+        if isinstance(fields.get(name), dict) and isinstance(changes.get(name), dict)
+    ]
+
+
+def _check_names(fields: dict[str, Any], config_class: type[PreTrainedConfig]) -> None:
+    known = list(config_class().to_dict())
+    for name, value in fields.items():
+        if name not in known:
+            raise ValueError(f"{config_class.__name__} has no field {name!r}{closest(name, known)}")
+        if isinstance(value, dict) and name in config_class.sub_configs:
+            _check_names(value, config_class.sub_configs[name])

@@ -3,24 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate.utils import set_seed
-from datasets import Dataset, DatasetDict
-from transformers.models.auto.modeling_auto import AutoModelForAudioTokenization
 
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
-from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
-from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
 from melspec_gpt.training.arguments import RunArguments, parse_arguments, setting
-from melspec_gpt.training.built_dataset import class_names, load_built_dataset
+from melspec_gpt.training.built_dataset import load_built_dataset
 from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.optimization import build_adamw
+from melspec_gpt.training.token_splits import build_processor, unigram_baseline
 
 
 @dataclass(kw_only=True)
@@ -41,28 +37,6 @@ class GPTArguments(RunArguments):
         self.check_range(0, "class_dropout", "code_noise", maximum=1)
 
 
-def build_processor(audio_tokenizer: str, splits: DatasetDict) -> MelGPTProcessor:
-    """
-    The processor of the final checkpoint: the audio tokenizer with its feature extractor, and a vocabulary of the
-    classes of the dataset.
-
-    Raises:
-        ValueError: if the codes of the dataset are not of the audio tokenizer's length.
-    """
-    model = AutoModelForAudioTokenization.from_pretrained(audio_tokenizer)
-    length = splits["train"].features["codes"].length
-    if length != model.config.num_codes:
-        raise ValueError(
-            f"`dataset_path` holds sentences of {length} codes, but `audio_tokenizer` {audio_tokenizer!r} makes "
-            f"{model.config.num_codes}. Encode the clips with it: datasets_scripts.token_dataset."
-        )
-    return MelGPTProcessor(
-        MelFeatureExtractor.from_pretrained(audio_tokenizer),
-        MelCodeTokenizer(codebook_size=model.config.codebook_size, class_names=class_names(splits)),
-        audio_tokenizer=model,
-    )
-
-
 def build_config(arguments: GPTArguments, processor: MelGPTProcessor) -> MelGPTConfig:
     """Sizes from the arguments; codes, classes and sampling rate from the processor."""
     tokenizer_config = processor.audio_tokenizer.config
@@ -75,31 +49,6 @@ def build_config(arguments: GPTArguments, processor: MelGPTProcessor) -> MelGPTC
         sampling_rate=tokenizer_config.sampling_rate,
         id2label=dict(enumerate(processor.tokenizer.class_names)),
     )
-
-
-def count_codes(rows: Dataset, codebook_size: int) -> np.ndarray:
-    """
-    How often each code occurs.
-
-    Raises:
-        ValueError: if there are values beyond the codebook.
-    """
-    counts = np.zeros(codebook_size, dtype=np.int64)
-    for batch in rows.with_format("numpy", columns=["codes"]).iter(batch_size=1000):
-        found = np.bincount(batch["codes"].ravel(), minlength=codebook_size)
-        if len(found) > codebook_size:
-            raise ValueError(
-                f"`dataset_path` holds the code {len(found) - 1}, but the codebook of `audio_tokenizer` has "
-                f"{codebook_size} entries. Encode the clips with it: datasets_scripts.token_dataset."
-            )
-        counts += found
-    return counts
-
-
-def unigram_nats_per_code(train_counts: np.ndarray, validation_counts: np.ndarray) -> float:
-    """What a model without any context reaches: cross entropy of the add-one smoothed training distribution."""
-    probabilities = (train_counts + 1) / (train_counts + 1).sum()
-    return float(-(validation_counts * np.log(probabilities)).sum() / validation_counts.sum())
 
 
 def noisy_sentences(
@@ -153,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     splits = load_built_dataset(arguments.dataset_path, ["codes", "label"])
     processor = build_processor(arguments.audio_tokenizer, splits)
     config = build_config(arguments, processor)
-    counts = {split: count_codes(rows, config.codebook_size) for split, rows in splits.items()}
-    baseline = unigram_nats_per_code(counts["train"], counts["validation"]) if "validation" in counts else None
+    baseline = unigram_baseline(splits, config.codebook_size)
 
     model = MelGPTForCausalLM(config)
     if arguments.gradient_checkpointing:
@@ -173,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loop.announce(f"to beat: {baseline:.4f} nats per code, the validation loss of the codes' frequencies alone")
     loop.run()
     if loop.accelerator.is_main_process:
-        processor.save_pretrained(arguments.output_dir)
+        processor.save_pretrained(arguments.output_dir, save_code=False)
     loop.write_summary(validation_nats_per_code=loop.final_validation.get("loss"), unigram_nats_per_code=baseline)
 
 

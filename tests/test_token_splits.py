@@ -1,0 +1,63 @@
+"""What the trainings on codes read off a token dataset: counts, the baseline, a processor that fits."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_tokens import CODEBOOK_SIZE, NAMES, save_audio_tokenizer, write_dataset
+
+from melspec_gpt.training.built_dataset import load_built_dataset
+from melspec_gpt.training.token_splits import build_processor, count_codes, unigram_baseline, unigram_nats_per_code
+
+
+@pytest.fixture(scope="module")
+def audio_tokenizer(tmp_path_factory):
+    return save_audio_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("tokens"))
+
+
+def test_unigram_baseline_is_the_smoothed_cross_entropy():
+    # (3 + 1) / 6 and (1 + 1) / 6
+    expected = -(2 * math.log(4 / 6) + 1 * math.log(2 / 6)) / 3
+    assert unigram_nats_per_code(np.array([3, 1]), np.array([2, 1])) == pytest.approx(expected)
+    assert unigram_nats_per_code(np.zeros(8), np.arange(8)) == pytest.approx(math.log(8))
+
+
+def test_codes_are_counted_over_all_rows(tokens):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    counts = count_codes(splits["train"], CODEBOOK_SIZE)
+    codes = torch.stack([row["codes"] for row in splits["train"]])
+    assert counts.tolist() == torch.bincount(codes.flatten(), minlength=CODEBOOK_SIZE).tolist()
+
+
+def test_codes_of_a_larger_codebook_are_refused(tmp_path):
+    splits = load_built_dataset(write_dataset(tmp_path, highest=40), ["codes"])
+    with pytest.raises(ValueError, match="holds the code.*codebook of `audio_tokenizer` has 16"):
+        count_codes(splits["train"], CODEBOOK_SIZE)
+
+
+def test_codes_of_another_clip_length_are_refused(tmp_path, audio_tokenizer):
+    splits = load_built_dataset(write_dataset(tmp_path, num_codes=12), ["codes", "label"])
+    with pytest.raises(ValueError, match="sentences of 12 codes.*makes 10"):
+        build_processor(audio_tokenizer, splits)
+
+
+def test_baseline_compares_the_splits_and_is_absent_without_validation(tokens, tmp_path):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    counts = count_codes(splits["train"], CODEBOOK_SIZE)  # both splits hold the same sentences
+    assert unigram_baseline(splits, CODEBOOK_SIZE) == unigram_nats_per_code(counts, counts)
+    alone = load_built_dataset(write_dataset(tmp_path, splits=("train",)), ["codes", "label"])
+    assert unigram_baseline(alone, CODEBOOK_SIZE) is None
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_processor_has_the_classes_of_the_dataset(tokens, audio_tokenizer, class_token):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    processor = build_processor(audio_tokenizer, splits, class_token=class_token)
+    assert processor.tokenizer.class_names == NAMES
+    assert processor.class_token is class_token
