@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Threads that spin while they wait make a shared core several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test lint clean
+.PHONY: install demo vae-demo test lint conformance clean
 
 install: $(STAMP)
 
@@ -25,12 +25,19 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt Makefile
 demo: install
 	$(BIN)/python -m melspec_gpt.training.run_demo --output_dir outputs/demo
 
+vae-demo: install
+	$(BIN)/python -m melspec_gpt.training.run_vae_demo
+
 test: install
 	$(BIN)/python -m pytest tests
+
+# Transformers' own common tests over our classes; see tests/conformance/README.md.
+conformance: install
+	$(BIN)/python tests/conformance/run.py
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) outputs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cache outputs build dist *.egg-info .pytest_cache .ruff_cache

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from melspec_gpt.modeling.modeling_griffin_lim import PEAK_LIMIT
-from melspec_gpt.training.loudness import bring_to_level, measure_level
+from melspec_gpt.training.loudness import bring_to_level, is_level, measure_level, read_level
 
 SINE = torch.sin(torch.arange(22050) * 0.1)
 
@@ -26,3 +26,19 @@ def test_a_click_gets_as_loud_as_its_peak_allows():
 
 def test_silence_stays_silent():
     assert not bring_to_level(torch.zeros(10), -24).any()
+
+
+def test_several_waves_get_one_gain():
+    waves = torch.stack([0.5 * SINE, 0.1 * SINE])
+    levelled = bring_to_level(waves, -24)
+    assert measure_level(levelled)["rms_dbfs"] == pytest.approx(-24, abs=0.01)
+    assert torch.allclose(levelled[0], 5 * levelled[1])
+
+
+def test_no_level_changes_nothing():
+    assert torch.equal(bring_to_level(SINE, None), SINE)
+
+
+def test_levels_are_read_and_checked():
+    assert (read_level("-24"), read_level("None")) == (-24.0, None)
+    assert [is_level(level) for level in (None, -60, 0, 1, -61, float("nan"))] == [True, True, True] + [False] * 3

@@ -35,10 +35,16 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def make_clip(class_name="Rain", folder="Rain", number=0, rms_dbfs=-20.0):
+def make_clip(class_name="Rain", folder="Rain", number=0, rms_dbfs=-20.0, **fields):
     stem = f"{folder}/{number:02d}"
     return SampleClip(
-        class_name=class_name, file=f"{stem}.wav", picture=f"{stem}.png", seconds=4.83, peak=0.5, rms_dbfs=rms_dbfs
+        class_name=class_name,
+        file=f"{stem}.wav",
+        picture=f"{stem}.png",
+        seconds=4.83,
+        peak=0.5,
+        rms_dbfs=rms_dbfs,
+        **fields,
     )
 
 
@@ -82,3 +88,16 @@ def test_clips_of_a_class_stand_together():
 def test_level_is_shown():
     assert "4.8 s, peak 0.50, -20.0 dBFS rms" in render_page("", [], [make_clip()])
     assert "silent" in render_page("", [], [make_clip(rms_dbfs=None)])
+
+
+def test_captions_and_introductions_are_text():
+    page = Page(render_page("", [], [make_clip(caption=NASTY)], {"Rain": NASTY, "Sun": "unused"}))
+    assert "b" not in page.tags
+    assert page.texts.count(NASTY) == 2
+    assert f"Rain, {NASTY}" in page.texts
+    assert "unused" not in page.texts
+
+
+def test_marked_span_lies_over_the_picture():
+    assert 'class="mark" style="left: 25.00%; width: 50.00%"' in render_page("", [], [make_clip(marked=(0.25, 0.75))])
+    assert 'class="mark"' not in render_page("", [], [make_clip()])

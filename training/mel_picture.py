@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from matplotlib import image
 
+from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
+
 COLOUR_MAP = "magma"
 
 
@@ -17,3 +19,11 @@ def write_mel_picture(input_features: torch.Tensor, path: str | Path) -> None:
         path (`str` or `Path`): the file.
     """
     image.imsave(path, input_features.numpy(), vmin=-1, vmax=1, cmap=COLOUR_MAP, origin="lower")
+
+
+def describe_mel_pictures(feature_extractor: MelFeatureExtractor) -> str:
+    """A sentence that says how to read the pictures."""
+    return (
+        f"Pictures: time from left to right, {feature_extractor.min_frequency:g} Hz at the bottom to "
+        f"{feature_extractor.max_frequency:g} Hz at the top (mel scale), bright is loud."
+    )

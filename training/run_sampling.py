@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -15,21 +14,20 @@ from transformers import LogitsProcessorList
 from transformers.generation import BaseStreamer
 from transformers.utils.logging import disable_progress_bar
 
-from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
-from melspec_gpt.training.loudness import bring_to_level, measure_level
-from melspec_gpt.training.mel_picture import write_mel_picture
+from melspec_gpt.training.clip_files import PAGE_NAME, PlannedClip, write_clips, write_page
+from melspec_gpt.training.loudness import LEVELS, bring_to_level, is_level, read_level
+from melspec_gpt.training.mel_picture import describe_mel_pictures
 from melspec_gpt.training.sample_folders import folder_names
-from melspec_gpt.training.sample_page import SampleClip, render_page
+from melspec_gpt.training.sample_page import SampleClip
 from melspec_gpt.training.seeded_sampling import SeededSamplingLogitsProcessor, sentence_seed
+from melspec_gpt.training.sound_checkpoints import SHIPPED_GPT, load_sound_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# The checkpoint that comes with the repository, seen from its root.
-DEFAULT_MODEL = "checkpoints/esc10-small"
-PAGE_NAME = "index.html"
+DEFAULT_MODEL = SHIPPED_GPT
 SUMMARY_NAME = "samples.json"
 
 
@@ -65,26 +63,24 @@ class SamplingSettings:
     batch_size: int = 20
 
     def __post_init__(self):
-        self._check("num_samples", self.num_samples >= 1, "1 or more")
-        self._check("guidance_scale", 0 <= self.guidance_scale < math.inf, "0 or more")
-        self._check("temperature", 0 < self.temperature < math.inf, "above 0")
-        self._check("top_k", self.top_k >= 0, "0 (all codes) or more")
-        self._check("top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (all codes)")
-        self._check("loudness", self.loudness is None or -60 <= self.loudness <= 0, "none, or from -60 to 0 (dBFS)")
-        self._check("batch_size", self.batch_size >= 1, "1 or more")
-
-    def _check(self, name: str, is_possible: bool, expected: str) -> None:
-        if not is_possible:
-            raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be {expected}.")
+        check_setting(self, "num_samples", self.num_samples >= 1, "1 or more")
+        check_setting(self, "guidance_scale", 0 <= self.guidance_scale < math.inf, "0 or more")
+        check_setting(self, "temperature", 0 < self.temperature < math.inf, "above 0")
+        check_setting(self, "top_k", self.top_k >= 0, "0 (all codes) or more")
+        check_setting(self, "top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (all codes)")
+        check_setting(self, "loudness", is_level(self.loudness), LEVELS)
+        check_setting(self, "batch_size", self.batch_size >= 1, "1 or more")
 
 
-@dataclass(frozen=True)
-class PlannedClip:
-    """A clip to be made: the number `index` of its class, at `file` inside the output folder."""
+def check_setting(settings: object, name: str, is_possible: bool, expected: str) -> None:
+    """
+    Refuses an impossible value of a field.
 
-    class_name: str
-    index: int
-    file: Path
+    Raises:
+        ValueError: with the name, the value and what is `expected`, unless the value `is_possible`.
+    """
+    if not is_possible:
+        raise ValueError(f"`{name}` is {getattr(settings, name)}; it has to be {expected}.")
 
 
 def write_samples(
@@ -112,7 +108,7 @@ def write_samples(
         ValueError: if there is no such checkpoint, or if it does not know a class.
     """
     settings = settings or SamplingSettings()
-    gpt, processor = load_checkpoint(model)
+    gpt, processor = load_sound_checkpoint(model, MelGPTForCausalLM)
     planned = plan_clips(processor.tokenizer, class_names, settings.num_samples, clips_folder)
     output_dir = Path(output_dir)
     clips = []
@@ -121,43 +117,8 @@ def write_samples(
             batch = planned[start : start + settings.batch_size]
             clips += _write_clips(batch, gpt, processor, output_dir, settings, bar)
     summary = {"model": str(model), **dataclasses.asdict(settings), "sampling_rate": processor.sampling_rate}
-    summary["clips"] = [dataclasses.asdict(clip) for clip in clips]
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    (output_dir / SUMMARY_NAME).write_text(text, encoding="utf-8")
-    page = output_dir / PAGE_NAME
     title = f"Sounds by {Path(model).resolve().name}"
-    page.write_text(render_page(title, _facts(settings, processor), clips), encoding="utf-8")
-    return page
-
-
-def load_checkpoint(model: str | Path) -> tuple[MelGPTForCausalLM, MelGPTProcessor]:
-    """
-    A GPT and its processor, on the GPU where there is one.
-
-    Raises:
-        ValueError: if there is no GPT checkpoint with an audio tokenizer.
-    """
-    if str(model) == DEFAULT_MODEL and not Path(model).is_dir():
-        raise ValueError(
-            f"`model` {DEFAULT_MODEL!r}, the checkpoint that comes with the repository, is not in the current folder "
-            f"{str(Path.cwd())!r}: change to the root of the repository, or give the folder of a checkpoint."
-        )
-    try:
-        model_type = MelGPTConfig.get_config_dict(model)[0].get("model_type")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"`model` {str(model)!r} is neither a checkpoint folder nor on the Hub: {error}") from error
-    if model_type != MelGPTConfig.model_type:
-        raise ValueError(
-            f"`model` {str(model)!r} holds a model of type {model_type!r}; expected {MelGPTConfig.model_type!r}, the "
-            "output of train_gpt."
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    gpt = MelGPTForCausalLM.from_pretrained(model).eval().to(device)
-    processor = MelGPTProcessor.from_pretrained(model)
-    if processor.audio_tokenizer is None:
-        raise ValueError(f"`model` {str(model)!r} has no folder audio_tokenizer, so its codes cannot become sound.")
-    processor.audio_tokenizer.to(device)
-    return gpt, processor
+    return write_page(output_dir, title, _facts(settings, processor), clips, SUMMARY_NAME, summary)
 
 
 def plan_clips(
@@ -217,43 +178,47 @@ def _write_clips(
     bar: tqdm,
 ) -> list[SampleClip]:
     """Samples and writes the clips of one batch."""
-    seeds = [sentence_seed(settings.seed, clip.class_name, clip.index) for clip in batch]
+    decoded = processor.decode_features(sample_sentences(batch, gpt, processor, settings, _ProgressStreamer(bar)))
+    waveforms = [bring_to_level(waveform, settings.loudness) for waveform in decoded.audio_values]
+    return write_clips(batch, decoded.input_features, waveforms, output_dir, processor.sampling_rate)
+
+
+def sample_sentences(
+    clips: Sequence[PlannedClip],
+    gpt: MelGPTForCausalLM,
+    processor: MelGPTProcessor,
+    settings: SamplingSettings,
+    streamer: BaseStreamer | None = None,
+) -> torch.LongTensor:
+    """
+    Sentences of the classes of clips, in one batch.
+
+    Args:
+        clips (`Sequence[PlannedClip]`): classes and numbers of the clips.
+        gpt ([`MelGPTForCausalLM`]), processor ([`MelGPTProcessor`]): the checkpoint.
+        settings ([`SamplingSettings`]): how to sample.
+        streamer ([`~transformers.generation.BaseStreamer`], *optional*): gets the ids as they are written.
+
+    Returns:
+        `torch.LongTensor` of shape `(len(clips), 1 + num_codes)`: class tokens and codes.
+    """
+    seeds = [sentence_seed(settings.seed, clip.class_name, clip.index) for clip in clips]
     choice = SeededSamplingLogitsProcessor(seeds, settings.temperature, settings.top_k, settings.top_p)
-    ids = gpt.generate(
-        **processor(text=[clip.class_name for clip in batch]).to(gpt.device),
+    return gpt.generate(
+        **processor(text=[clip.class_name for clip in clips]).to(gpt.device),
         guidance_scale=settings.guidance_scale,
         do_sample=False,
         logits_processor=LogitsProcessorList([choice]),
-        streamer=_ProgressStreamer(bar),
+        streamer=streamer,
     )
-    decoded = processor.decode_features(ids)
-    waveforms = decoded.audio_values
-    if settings.loudness is not None:
-        waveforms = [bring_to_level(waveform, settings.loudness) for waveform in waveforms]
-    processor.save_audio(waveforms, [output_dir / clip.file for clip in batch])
-    pictures = [clip.file.with_suffix(".png") for clip in batch]
-    for features, picture in zip(decoded.input_features, pictures, strict=True):
-        write_mel_picture(features, output_dir / picture)
-    return [
-        SampleClip(
-            class_name=clip.class_name,
-            file=clip.file.as_posix(),
-            picture=picture.as_posix(),
-            seconds=len(waveform) / processor.sampling_rate,
-            **measure_level(waveform),
-        )
-        for clip, picture, waveform in zip(batch, pictures, waveforms, strict=True)
-    ]
 
 
 def _facts(settings: SamplingSettings, processor: MelGPTProcessor) -> list[str]:
     """What the page says about all its clips."""
     shown = ("guidance_scale", "temperature", "top_k", "top_p", "loudness", "seed")
-    extractor = processor.feature_extractor
     return [
         ", ".join(f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in shown) + ".",
-        f"Pictures: time from left to right, {extractor.min_frequency:g} Hz at the bottom to "
-        f"{extractor.max_frequency:g} Hz at the top (mel scale), bright is loud.",
+        describe_mel_pictures(processor.feature_extractor),
     ]
 
 
@@ -271,14 +236,10 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for field in dataclasses.fields(SamplingSettings):
         text = f"{helps[field.name]} (default: {field.default})"
-        reader = _read_loudness if field.name == "loudness" else field.type
+        reader = read_level if field.name == "loudness" else field.type
         parser.add_argument(
             f"--{field.name}", type=reader, default=field.default, metavar=field.name.upper(), help=text
         )
-
-
-def _read_loudness(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
 
 
 def read_sampling_settings(options: argparse.Namespace) -> SamplingSettings:
