@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 from transformers import LogitsProcessorList
 from transformers.generation.utils import GenerateOutput
 from transformers.utils import ModelOutput
@@ -112,8 +113,10 @@ class LatentOperationsMixin:
     ) -> torch.LongTensor:
         r"""
         Fills in hidden codes. The encoder reads what is visible; from each latent drawn from that posterior the
-        decoder writes one candidate, in which the known codes stay what they are; of the candidates of a clip, the
-        one of the highest log p(codes | latent) is the answer.
+        decoder writes one candidate, in which the known codes stay what they are. The answer is the candidate under
+        which the known codes are likeliest, in the decoder's order: log p(known codes | latent, codes before them).
+        The filled-in codes do not count themselves: they were drawn by their likelihood, and a second time would
+        favour what is dull.
 
         Args:
             codes (`torch.LongTensor` of shape `(batch_size, num_codes)`): clips. Values at hidden positions are not
@@ -162,7 +165,7 @@ class LatentOperationsMixin:
                 **kwargs,
             )
             candidates.append(torch.cat([written, codes[clips, end:]], dim=1))
-            candidate_nats.append(self._sentence_nats(candidates[-1], latents, labels))
+            candidate_nats.append(self._sentence_nats(candidates[-1], latents, labels, ~mask[clips]))
         best = torch.cat(candidate_nats).view(-1, num_candidates).argmin(dim=1)
         candidates = torch.cat(candidates).view(-1, num_candidates, codes.shape[1])
         return candidates[torch.arange(len(codes), device=best.device), best]
@@ -201,7 +204,7 @@ class LatentOperationsMixin:
         log_weights = []
         for clips, latents in self._draws(posterior, num_samples, noise, max_batch_size):
             labels = None if class_labels is None else class_labels[clips]
-            nats = self._sentence_nats(codes[clips], latents, labels)
+            nats = self._sentence_nats(codes[clips], latents, labels, torch.ones_like(codes[clips], dtype=torch.bool))
             log_posterior = log_normal(latents, posterior.mean[clips], posterior.log_variance[clips])
             log_weights.append(log_standard_normal(latents) - nats - log_posterior)
         return math.log(num_samples) - torch.cat(log_weights).view(-1, num_samples).logsumexp(dim=1)
@@ -212,11 +215,16 @@ class LatentOperationsMixin:
         return self.encode(codes, noise=no_noise, return_dict=True)
 
     def _sentence_nats(
-        self, codes: torch.LongTensor, latents: torch.FloatTensor, class_labels: torch.LongTensor | None
+        self,
+        codes: torch.LongTensor,
+        latents: torch.FloatTensor,
+        class_labels: torch.LongTensor | None,
+        counted: torch.BoolTensor,
     ) -> torch.FloatTensor:
-        """-log p(codes | latents) of each clip."""
-        outputs = self(codes, latents=latents, class_labels=class_labels, return_dict=True)
-        return outputs.reconstruction_nats
+        """-log p(codes | latents) of each clip, summed over the positions that are `counted`."""
+        logits = self(codes, latents=latents, class_labels=class_labels, return_dict=True).logits
+        code_nats = nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+        return code_nats.masked_fill(~counted, 0).sum(dim=1)
 
     def _draws(
         self,

@@ -167,8 +167,8 @@ def test_known_codes_are_never_changed(model, codes, kind, options):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [*MASK_KINDS, "all"])
-def test_the_likeliest_candidate_of_each_clip_is_the_answer(model, codes, kind):
+@pytest.mark.parametrize("kind", MASK_KINDS)
+def test_the_candidate_that_explains_the_known_codes_best_is_the_answer(model, codes, kind):
     """Candidates are recomputed without a generation loop, one latent at a time."""
     mask, labels = make_mask(kind), labels_for(model)
     noise = torch.randn(NUM_CLIPS, NUM_CANDIDATES, LATENT_SIZE, generator=torch.Generator().manual_seed(7))
@@ -177,7 +177,9 @@ def test_the_likeliest_candidate_of_each_clip_is_the_answer(model, codes, kind):
     for candidate in range(NUM_CANDIDATES):
         latents = model.encode(visible, noise=noise[:, candidate]).latents
         candidates.append(reference_candidate(model, codes, mask, latents, **labels))
-        nats.append(model(candidates[-1], latents=latents, **labels).reconstruction_nats)
+        log_probabilities = model(candidates[-1], latents=latents, **labels).logits.log_softmax(-1)
+        chosen = log_probabilities.gather(-1, candidates[-1].unsqueeze(-1)).squeeze(-1)
+        nats.append(-torch.where(mask, 0, chosen).sum(1))
     best = torch.stack(nats).argmin(dim=0)
     filled = model.impute(codes, mask, NUM_CANDIDATES, noise=noise, **labels, **GREEDY)
     assert torch.equal(filled, torch.stack(candidates)[best, torch.arange(NUM_CLIPS)])

@@ -99,6 +99,14 @@ def test_second_stage_starts_with_the_encoder_of_the_first_only(required, autoen
         assert not any(name in same for name in ("decoder.embed_tokens.weight", "lm_head.weight"))
 
 
+def test_second_stage_can_start_with_everything_of_the_first(required, autoencoder, tmp_path):
+    argv = ["--stage", "vae", "--max_train_steps", "1", "--learning_rate", "0", "--keep_decoder", "true"]
+    run(required, tmp_path / "vae", *argv, "--init_encoder_from", str(autoencoder[0]))
+    first, second = (MelGPTVAEModel.from_pretrained(path).state_dict() for path in (autoencoder[0], tmp_path / "vae"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

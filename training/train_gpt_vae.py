@@ -41,6 +41,11 @@ class GPTVAEArguments(RunArguments):
     init_encoder_from: str | None = setting(
         None, help="Stage vae: output folder or checkpoint of a training whose encoder this one starts with."
     )
+    keep_decoder: bool = setting(
+        False,
+        help="Start with the decoder of --init_encoder_from, too. A new one does not use the latent yet, and the KL "
+        "term empties a latent that nobody uses: a short training should keep it, a long one need not.",
+    )
     beta: float = setting(1.0, help="Stage vae: highest weight of the KL term.")
     kl_start: float = setting(1.0, help="Share of --beta that the KL weight starts from.")
     warm_up: float = setting(10.0, help="Epochs in which the KL weight rises from there to --beta.")
@@ -178,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     model = MelGPTVAEModel(config)
     if arguments.init_encoder_from is not None:
-        copy_encoder(model, arguments.init_encoder_from)
+        copy_encoder(model, arguments.init_encoder_from, arguments.keep_decoder)
     if arguments.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     code_noise = CodeNoise(
