@@ -56,7 +56,7 @@ class MelGPTConfig(StrictFieldsMixin, PreTrainedConfig):
     residual_dropout: float | int = 0.5
     attention_dropout: float | int = 0.5
     max_position_embeddings: int | None = None
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: float | int = 1e-5
     initializer_range: float | int = 0.02
     is_causal: bool = True
     use_cache: bool = True

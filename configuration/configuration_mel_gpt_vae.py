@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_mel_gpt import MelGPTConfig
+from .strict_fields import StrictFieldsMixin
 
 # The original's values: an encoder without dropout, 0.3 everywhere in the decoder.
 DROPOUT_NAMES = ("embedding_dropout", "residual_dropout", "attention_dropout")
@@ -14,7 +15,7 @@ SHARED_FIELDS = ("codebook_size", "num_codes", "sampling_rate")
 
 
 @strict
-class MelGPTVAEConfig(PreTrainedConfig):
+class MelGPTVAEConfig(StrictFieldsMixin, PreTrainedConfig):
     r"""
     Configuration of [`MelGPTVAEModel`]: a bidirectional encoder of whole clips, a Gaussian latent, and a causal
     decoder whose first position is the latent. The defaults are those of the original VAS model.

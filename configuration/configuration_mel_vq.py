@@ -7,10 +7,11 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_melgan import MelGANConfig
+from .strict_fields import StrictFieldsMixin
 
 
 @strict
-class MelVQConfig(PreTrainedConfig):
+class MelVQConfig(StrictFieldsMixin, PreTrainedConfig):
     r"""
     Configuration of [`MelVQModel`], the convolutional VQ autoencoder that turns a log-mel spectrogram into codes.
     The defaults are those of the original 10-second VAS model: 80 x 848 features become a 5 x 53 grid, 265 codes.

@@ -6,9 +6,11 @@ from math import prod
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .strict_fields import StrictFieldsMixin
+
 
 @strict
-class MelGANConfig(PreTrainedConfig):
+class MelGANConfig(StrictFieldsMixin, PreTrainedConfig):
     r"""
     Configuration of [`MelGANVocoder`], a convolutional network that turns log-mel features into a waveform. The
     defaults are those of the original vocoder: 256 samples per frame at 22 050 Hz, 4.3 million weights.

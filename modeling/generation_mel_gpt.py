@@ -42,6 +42,20 @@ class ClassConditioningLogitsProcessor(LogitsProcessor):
         self._known_ids: torch.LongTensor | None = None
         self._cache: DynamicCache | None = None
 
+    @property
+    def supports_continuous_batching(self) -> bool:
+        """
+        Asked for by `generate_batch`, which has sentences of different lengths in one batch.
+
+        Raises:
+            ValueError: if there is guidance to do, which the library would leave out with a warning.
+        """
+        if self.guidance_scale != 1:
+            raise ValueError(
+                f"`guidance_scale` is {self.guidance_scale}, but `generate_batch` cannot guide: use `generate`, or 1."
+            )
+        return True
+
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         r"""
         Args:

@@ -18,6 +18,7 @@ from transformers.utils.output_capturing import capture_outputs
 from ..configuration.configuration_mel_gpt import MelGPTConfig
 from .modeling_attention import eager_attention_forward
 from .modeling_decoding_linear import DecodingLinear
+from .portable_code import PortableCodeMixin
 
 
 class MelGPTPositionEmbedding(nn.Embedding):
@@ -114,7 +115,7 @@ class MelGPTBlock(GradientCheckpointingLayer):
         return hidden_states + self.dropout(mlp_output)
 
 
-class MelGPTPreTrainedModel(PreTrainedModel):
+class MelGPTPreTrainedModel(PortableCodeMixin, PreTrainedModel):
     """What every model built on the trunk shares: initial weights, attention backends, recorded outputs."""
 
     config_class = MelGPTConfig

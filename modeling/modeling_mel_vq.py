@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_mel_vq import MelVQConfig
 from .modeling_griffin_lim import GriffinLimVocoder
-from .modeling_mel_vq_layers import MelVQDecoder, MelVQEncoder
+from .modeling_mel_vq_layers import MelVQAttention, MelVQDecoder, MelVQEncoder, MelVQLevel
 from .modeling_melgan import MelGANVocoder
 from .modeling_vector_quantizer import VectorQuantizer
 from .portable_code import PortableCodeMixin
@@ -30,6 +32,10 @@ class MelVQOutput(ModelOutput):
         reconstruction (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): decoded features.
         audio_codes (`torch.LongTensor` of shape `(batch_size, 1, num_codes)`): codes, time-major.
         latents (`torch.FloatTensor` of shape `(batch_size, codebook_dim, rows, steps)`): before quantization.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*): on request, the input of the first level and the output
+            of every level, the encoder's first, each of shape `(batch_size, channels, height, width)`.
+        attentions (`tuple(torch.FloatTensor)`, *optional*): on request, the weights of every attention, the encoder's
+            first, each of shape `(batch_size, 1, height * width, height * width)` (eager attention only).
     """
 
     loss: torch.FloatTensor | None = None
@@ -39,6 +45,8 @@ class MelVQOutput(ModelOutput):
     reconstruction: torch.FloatTensor | None = None
     audio_codes: torch.LongTensor | None = None
     latents: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -86,7 +94,11 @@ class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
     base_model_prefix = "mel_vq"
     main_input_name = "input_features"
     input_modalities = "audio"
+    supports_gradient_checkpointing = True
     _no_split_modules = ["MelVQLevel"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": MelVQLevel, "attentions": MelVQAttention}
 
     def __init__(self, config: MelVQConfig):
         super().__init__(config)
@@ -141,12 +153,12 @@ class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
                 f"frames a multiple of {factor}. MelFeatureExtractor makes such features."
             )
 
-    def _latents(self, input_features: torch.Tensor) -> torch.Tensor:
+    def _latents(self, input_features: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         self._check_features(input_features)
-        return self.pre_quantization(self.encoder(input_features.unsqueeze(1)))
+        return self.pre_quantization(self.encoder(input_features.unsqueeze(1), **kwargs))
 
-    def _features(self, quantized: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.post_quantization(quantized)).squeeze(1)
+    def _features(self, quantized: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        return self.decoder(self.post_quantization(quantized), **kwargs).squeeze(1)
 
     def _waveform(self, features: torch.Tensor) -> torch.Tensor:
         if self.vocoder is None:
@@ -218,16 +230,17 @@ class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
             input_features=features, audio_values=self._waveform(features) if return_audio else None
         )
 
-    def forward(self, input_features: torch.Tensor) -> MelVQOutput:
+    @capture_outputs
+    def forward(self, input_features: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> MelVQOutput:
         """
         Reconstructs the features through the codes, with the training loss.
 
         Args:
             input_features (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): in [-1, 1].
         """
-        latents = self._latents(input_features)
+        latents = self._latents(input_features, **kwargs)
         quantized = self.quantizer(latents)
-        reconstruction = self._features(quantized.quantized)
+        reconstruction = self._features(quantized.quantized, **kwargs)
         reconstruction_loss = F.l1_loss(reconstruction, input_features)
         return MelVQOutput(
             loss=reconstruction_loss + quantized.loss,

@@ -1,10 +1,17 @@
 """What are the encoder and decoder of the audio tokenizer made of? The layers of the VQGAN autoencoder."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 
 from ..configuration.configuration_mel_vq import MelVQConfig
+from .modeling_attention import eager_attention_forward
 
 
 def group_norm(config: MelVQConfig, channels: int) -> nn.GroupNorm:
@@ -33,22 +40,31 @@ class MelVQResidualBlock(nn.Module):
 class MelVQAttention(nn.Module):
     """Single-head self-attention over all positions of the feature map."""
 
+    is_causal = False
+
     def __init__(self, config: MelVQConfig, channels: int):
         super().__init__()
+        self.config = config
+        self.scaling = channels**-0.5
         self.norm = group_norm(config, channels)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.output = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         normed = self.norm(hidden_states)
         query, key, value = (
             layer(normed).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.query, self.key, self.value)
         )  # each (B, 1, H * W, C)
-        attended = F.scaled_dot_product_attention(query, key, value)
-        attended = attended.squeeze(1).transpose(1, 2).reshape(hidden_states.shape)
-        return hidden_states + self.output(attended)
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attended, weights = attention_interface(self, query, key, value, None, scaling=self.scaling, **kwargs)
+        attended = attended.squeeze(2).transpose(1, 2).reshape(hidden_states.shape)  # from (B, H * W, 1, C)
+        return hidden_states + self.output(attended), weights
 
 
 class MelVQDownsample(nn.Module):
@@ -73,7 +89,7 @@ class MelVQUpsample(nn.Module):
         return self.conv(F.interpolate(hidden_states, scale_factor=2.0, mode="nearest"))
 
 
-class MelVQLevel(nn.Module):
+class MelVQLevel(GradientCheckpointingLayer):
     """All blocks of one resolution, then an optional change of resolution."""
 
     def __init__(self, config: MelVQConfig, level: int, in_channels: int, num_blocks: int, resample: nn.Module | None):
@@ -85,13 +101,15 @@ class MelVQLevel(nn.Module):
             for index in range(num_blocks)
         )
         self.attentions = nn.ModuleList(
-            MelVQAttention(config, out_channels) if has_attention else nn.Identity() for _ in range(num_blocks)
+            MelVQAttention(config, out_channels) for _ in range(num_blocks if has_attention else 0)
         )
         self.resample = resample if resample is not None else nn.Identity()
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        for block, attention in zip(self.blocks, self.attentions, strict=True):
-            hidden_states = attention(block(hidden_states))
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        for index, block in enumerate(self.blocks):
+            hidden_states = block(hidden_states)
+            if self.attentions:
+                hidden_states, _ = self.attentions[index](hidden_states, **kwargs)
         return self.resample(hidden_states)
 
 
@@ -104,6 +122,11 @@ class MelVQMiddle(nn.Sequential):
             MelVQAttention(config, channels),
             MelVQResidualBlock(config, channels, channels),
         )
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        block_before, attention, block_after = self
+        hidden_states, _ = attention(block_before(hidden_states), **kwargs)
+        return block_after(hidden_states)
 
 
 class MelVQEncoder(nn.Module):
@@ -128,11 +151,11 @@ class MelVQEncoder(nn.Module):
         self.norm_out = group_norm(config, channels[-1])
         self.conv_out = nn.Conv2d(channels[-1], config.latent_channels, 3, padding=1)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         hidden_states = self.conv_in(features)
         for level in self.levels:
-            hidden_states = level(hidden_states)
-        return self.conv_out(F.silu(self.norm_out(self.middle(hidden_states))))
+            hidden_states = level(hidden_states, **kwargs)
+        return self.conv_out(F.silu(self.norm_out(self.middle(hidden_states, **kwargs))))
 
 
 class MelVQDecoder(nn.Module):
@@ -158,8 +181,8 @@ class MelVQDecoder(nn.Module):
         self.norm_out = group_norm(config, channels[0])
         self.conv_out = nn.Conv2d(channels[0], 1, 3, padding=1)
 
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        hidden_states = self.middle(self.conv_in(latents))
+    def forward(self, latents: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        hidden_states = self.middle(self.conv_in(latents), **kwargs)
         for level in self.levels:
-            hidden_states = level(hidden_states)
+            hidden_states = level(hidden_states, **kwargs)
         return self.conv_out(F.silu(self.norm_out(hidden_states)))

@@ -160,3 +160,16 @@ def test_broken_labels_file_is_named(tmp_path):
     path.write_text("dog, gun")
     with pytest.raises(ValueError, match=r"labels\.json cannot be read as JSON"):
         MelCodeTokenizer(4, labels_file=str(path))
+
+
+@pytest.mark.parametrize("name", ["bos_token", "pad_token"])
+def test_the_special_tokens_are_the_null_class(name):
+    assert getattr(MelCodeTokenizer(4, ["dog"], **{name: "<null>"}), name) == "<null>"
+    with pytest.raises(ValueError, match=f"`{name}` is '<s>'.*'<null>'"):
+        MelCodeTokenizer(4, ["dog"], **{name: "<s>"})
+
+
+def test_the_vocabulary_holds_added_tokens():
+    tokenizer = MelCodeTokenizer(4, ["dog"])
+    tokenizer.add_tokens(["<mask>"])
+    assert tokenizer.get_vocab()["<mask>"] == tokenizer.convert_tokens_to_ids("<mask>") == len(tokenizer) - 1

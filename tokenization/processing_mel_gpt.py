@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
+from transformers.processing_utils import Unpack
 
 from ..modeling.modeling_mel_vq import MelVQDecoderOutput
 from ..modeling.portable_code import PortableCodeMixin
@@ -14,6 +15,7 @@ from .audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER, load_audio_tokeniz
 from .audio_writing import write_audio
 from .code_times import CodeTimes
 from .feature_extraction_mel import mono_clips
+from .processing_arguments import AUDIO_ARGUMENTS, MelGPTProcessorKwargs, check_argument_names
 
 IGNORED_LABEL = -100
 DEFAULT_BATCH_SIZE = 8
@@ -54,6 +56,7 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
         ValueError: if the parts do not fit each other.
     """
 
+    valid_processor_kwargs = MelGPTProcessorKwargs
     portable_subfolders = (AUDIO_TOKENIZER_SUBFOLDER,)
 
     def __init__(self, feature_extractor, tokenizer, audio_tokenizer=None, class_token=True, codec_reference=None):
@@ -78,13 +81,9 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
         self,
         text: str | list[str] | None = None,
         audio=None,
-        sampling_rate: int | None = None,
-        resample: bool = False,
-        short_clips: str | None = None,
         prompt_seconds: float | None = None,
         hidden_seconds: tuple[float, float] | None = None,
-        return_labels: bool = False,
-        return_tensors: str | None = "pt",
+        **kwargs: Unpack[MelGPTProcessorKwargs],
     ) -> BatchFeature:
         """
         Prompts from class names, sentences from class names and sounds.
@@ -94,16 +93,21 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
                 serves a batch of sounds, and one sound a batch of class names.
             audio (array, tensor or list, *optional*): one clip or a batch of clips, as [`MelFeatureExtractor`] takes
                 them.
-            sampling_rate (`int`, *optional*): rate of `audio`, Hz.
-            resample (`bool`): whether to convert another rate to the feature extractor's.
-            short_clips (`str`, *optional*): `"repeat"` or `"zero"`, what to do with clips that are too short.
             prompt_seconds (`float`, *optional*): gives the codes of only the first so many seconds of `audio`, rounded
                 down to whole time steps of codes, for `generate` to continue. What comes later in `audio` is not
                 looked at.
             hidden_seconds (`tuple[float, float]`, *optional*): start and end of a span of `audio` that is to be
                 filled in: adds `mask`, which [`MelGPTVAEModel.impute`] takes.
-            return_labels (`bool`): whether to add `labels` for training: the ids, and -100 for the class.
-            return_tensors (`str`, *optional*): `"pt"`, `"np"`, or `None` for lists.
+            kwargs: further arguments, by name or inside the dictionaries `audio_kwargs`, `text_kwargs`:
+
+                - sampling_rate (`int`, *optional*): rate of `audio`, Hz.
+                - resample (`bool`): whether to convert another rate to the feature extractor's.
+                - short_clips (`str`, *optional*): `"repeat"` or `"zero"`, what to do with clips that are too short.
+                - return_labels (`bool`): whether to add `labels` for training: the ids, and -100 for the class.
+                - return_tensors (`str`, *optional*): `"pt"` (the default), `"np"`, or `None` for lists.
+                - padding, max_length, pad_to_multiple_of, padding_side: as of a tokenizer of the library. All
+                  sentences of a call are of one length, so only `padding="max_length"` and multiples lengthen them;
+                  `generate` takes no padded prompts.
 
         Returns:
             `BatchFeature` with `input_ids` and `attention_mask` (all ones) of shape `(batch_size, 1 + codes)`, where
@@ -113,8 +117,12 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
             `(batch_size,)` for `text`.
 
         Raises:
-            ValueError: for unknown class names, audio that does not fit, and arguments that exclude each other.
+            ValueError: for unknown class names and arguments, audio that does not fit, and arguments that exclude each
+                other.
         """
+        check_argument_names(kwargs)
+        options = self._merge_kwargs(MelGPTProcessorKwargs, self.tokenizer.init_kwargs, **kwargs)
+        return_labels = options.get("return_labels")
         if text is None and audio is None:
             raise ValueError(
                 f"Give `text`, `audio` or both. For a sound of any class pass `text={self.tokenizer.bos_token!r}`."
@@ -126,7 +134,7 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
         classes = torch.tensor([[index] for index in self._class_ids(text)])
         codes = torch.empty(len(classes), 0, dtype=torch.long)
         if audio is not None:
-            codes = self._encode(audio, sampling_rate, resample, short_clips, prompt_seconds)
+            codes = self._encode(audio, prompt_seconds, options["audio_kwargs"])
             classes, codes = _same_batch_size(classes, codes)
         prefix = classes if self.class_token else classes[:, :0]
         data = {}
@@ -141,7 +149,10 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
         if hidden_seconds is not None:
             hidden = self._code_times.hidden_codes(hidden_seconds).expand(codes.shape)
             data["mask"] = torch.cat([torch.zeros_like(prefix, dtype=torch.bool), hidden], dim=1)
-        return BatchFeature({name: value.tolist() for name, value in data.items()}, tensor_type=return_tensors)
+        text_options = options["text_kwargs"]
+        data = self._pad(data, text_options)
+        lists = {name: value.tolist() for name, value in data.items()}
+        return BatchFeature(lists, tensor_type=text_options.get("return_tensors"))
 
     def batch_decode(self, ids, batch_size: int = DEFAULT_BATCH_SIZE) -> torch.FloatTensor:
         """
@@ -253,17 +264,32 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
                 raise ValueError(f"`text` holds {name!r}, which is a code; a prompt begins with a class name.")
         return ids
 
-    def _encode(self, audio, sampling_rate, resample, short_clips, prompt_seconds) -> torch.LongTensor:
+    def _pad(self, data: dict[str, torch.Tensor], options: dict) -> dict[str, torch.Tensor]:
+        """Lengthens the sentences, and what belongs to their positions, as far as the tokenizer would."""
+        if "input_ids" not in data or options.get("padding") in (None, False, "do_not_pad"):
+            return data
+        length = data["input_ids"].shape[1]
+        names = ("padding", "max_length", "pad_to_multiple_of", "padding_side")
+        padding = {name: options[name] for name in names if options.get(name) is not None}
+        padded = self.tokenizer.pad({"input_ids": data["input_ids"].tolist()}, **padding)
+        extra = len(padded["input_ids"][0]) - length
+        if extra and not self.class_token:
+            raise ValueError(f"`padding` would lengthen {length} codes by {extra}, but a clip is read as a whole.")
+        side = padding.get("padding_side", self.tokenizer.padding_side)
+        ends = (0, extra) if side == "right" else (extra, 0)
+        fillers = {"input_ids": self.tokenizer.pad_token_id, "labels": IGNORED_LABEL}
+        return {name: torch.nn.functional.pad(value, ends, value=fillers.get(name, 0)) for name, value in data.items()}
+
+    def _encode(self, audio, prompt_seconds: float | None, options: dict) -> torch.LongTensor:
         """Codes (batch, codes) of whole clips, or of their first `prompt_seconds`."""
         audio_tokenizer = self._need_audio_tokenizer("Encoding `audio`")
         clips = mono_clips(audio)
         num_codes = None
         if prompt_seconds is not None:
             num_codes = self._code_times.num_prompt_codes(prompt_seconds)
-            clips = _first_seconds(clips, prompt_seconds, sampling_rate or self.sampling_rate)
-        features = self.feature_extractor(
-            clips, sampling_rate, resample=resample, short_clips=short_clips, return_tensors="pt"
-        ).input_features
+            clips = _first_seconds(clips, prompt_seconds, options.get("sampling_rate") or self.sampling_rate)
+        arguments = {name: options[name] for name in AUDIO_ARGUMENTS if options.get(name) is not None}
+        features = self.feature_extractor(clips, **arguments | {"return_tensors": "pt"}).input_features
         with torch.no_grad():
             chunks = features.to(audio_tokenizer.device, audio_tokenizer.dtype).split(DEFAULT_BATCH_SIZE)
             codes = [audio_tokenizer.encode(chunk).audio_codes[:, 0, :num_codes].cpu() for chunk in chunks]

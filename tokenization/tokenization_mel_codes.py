@@ -55,9 +55,9 @@ class MelCodeTokenizer(PreTrainedTokenizer):
         self._id_to_token = tokens
         self._token_to_id = {token: index for index, token in enumerate(tokens)}
         for name in ("bos_token", "pad_token"):
-            given = kwargs.setdefault(name, NULL_TOKEN)
-            if str(given) != NULL_TOKEN:
-                raise ValueError(f"`{name}` is {str(given)!r}; it is always {NULL_TOKEN!r}, the null class: leave it out.")
+            given = str(kwargs.setdefault(name, NULL_TOKEN))
+            if given != NULL_TOKEN:
+                raise ValueError(f"`{name}` is {given!r}; it is always {NULL_TOKEN!r}, the null class: leave it out.")
         kwargs["special_tokens_pattern"] = "none"
         # The clean-up would remove blanks in front of punctuation, which may be part of a name.
         super().__init__(codebook_size=codebook_size, **{"clean_up_tokenization_spaces": False, **kwargs})
