@@ -133,6 +133,8 @@ def _add_auto_map(path: Path) -> set[type]:
             part["auto_map"] = {name: _reference(name, cls) for name, cls in entries.items()}
             classes |= set(entries.values())
     if classes:
+        # Sorted as the library does it, but only here: label 10 has to stay behind label 9.
+        values = dict(sorted(values.items()))
         path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return classes
 

@@ -1,5 +1,7 @@
 """Waveform to log-mel features and back, and everything that is not a waveform."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -229,6 +231,14 @@ def test_resampling_keeps_the_tone(extractor, rate):
 def test_shortest_clip_is_measured_at_its_own_rate(extractor):
     with pytest.raises(ValueError, match="has 2047 samples; at least one frame of 2048 samples at 44100 Hz"):
         extractor(np.zeros(2047), sampling_rate=44100, resample=True)
+
+
+def test_only_resampling_needs_torchaudio(noise, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    extractor = MelFeatureExtractor.from_clip_seconds(0.5)
+    extractor(noise, sampling_rate=RATE)
+    with pytest.raises(ValueError, match="`resample=True` needs the package torchaudio.*pip install"):
+        extractor(noise, sampling_rate=16000, resample=True)
 
 
 @pytest.mark.parametrize("rate", [0, -22050])

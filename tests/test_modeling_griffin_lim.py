@@ -1,6 +1,7 @@
 import torch
+import torchaudio
 
-from melspec_gpt.modeling.modeling_griffin_lim import PEAK_LIMIT, GriffinLimVocoder
+from melspec_gpt.modeling.modeling_griffin_lim import PEAK_LIMIT, GriffinLimVocoder, griffin_lim
 
 
 def features_at(level: float) -> torch.Tensor:
@@ -27,3 +28,21 @@ def test_ten_decibels_more_in_the_mel_are_ten_decibels_more_in_the_sound():
 
 def test_silence_is_inaudible():
     assert GriffinLimVocoder()(torch.full((1, 80, 40), -1.0)).abs().max() < 1e-3
+
+
+def test_phases_are_those_of_torchaudio():
+    magnitudes = torch.rand(2, 513, 41, generator=torch.Generator().manual_seed(0))
+    expected = torchaudio.functional.griffinlim(
+        magnitudes,
+        window=torch.hann_window(1024),
+        n_fft=1024,
+        hop_length=256,
+        win_length=1024,
+        power=1.0,
+        n_iter=32,
+        momentum=0.99,
+        length=40 * 256,
+        rand_init=False,
+    )
+    waveforms = griffin_lim(magnitudes, n_fft=1024, hop_length=256, num_samples=40 * 256, num_iterations=32)
+    torch.testing.assert_close(waveforms, expected, atol=1e-5, rtol=0)

@@ -1,6 +1,7 @@
 """Class names and sounds to ids, ids to waveforms, and a folder that stands alone."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -296,6 +297,15 @@ def test_saved_audio_is_16_bit_pcm_within_one_step(processor, tmp_path):
         np.testing.assert_allclose(samples, waveform, atol=1 / 32000)
 
 
+def test_only_flac_needs_soundfile(processor, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    processor.save_audio(torch.zeros(100), tmp_path / "silence.wav")
+    with pytest.raises(ValueError, match="flac needs the package soundfile.*pip install"):
+        processor.save_audio(torch.zeros(100), tmp_path / "silence.flac")
+    monkeypatch.undo()
+    assert not soundfile.read(tmp_path / "silence.wav")[0].any()
+
+
 def test_loud_clip_keeps_its_shape_and_is_reported(processor, tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(audio_writing.logger, "warning", messages.append)
@@ -353,7 +363,7 @@ def test_subfolder_is_an_audio_tokenizer_folder(processor, tmp_path):
 def test_weights_are_not_in_the_processor_file(processor, tmp_path):
     processor.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "processor_config.json").read_text())
-    assert set(written) == {"class_token", "codec_reference", "feature_extractor", "processor_class"}
+    assert set(written) == {"auto_map", "class_token", "codec_reference", "feature_extractor", "processor_class"}
     assert "audio_tokenizer" not in json.dumps(written)
 
 
