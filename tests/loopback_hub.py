@@ -5,9 +5,17 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import _http
+from transformers.utils import hub as transformers_hub
 
 TOKEN = "hf_loopback"
 LARGE_SUFFIXES = (".safetensors", ".wav", ".png", ".parquet")
@@ -66,6 +74,25 @@ class LoopbackHub:
 
     def count(self, method: str, pattern: str) -> int:
         return sum(name == method and re.search(pattern, path) is not None for name, path in self.requests)
+
+
+@contextmanager
+def loopback_hub(cache: Path) -> Iterator[LoopbackHub]:
+    """A stand-in that this process talks to instead of the real Hub, without a token."""
+    server = LoopbackHub()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", server.url)
+        address = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        patch.setattr(transformers_hub, "_hf_api", None)  # keeps the address it was made with
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(_http.time, "sleep", lambda seconds: None)  # between attempts
+        patch.delenv("HF_TOKEN", raising=False)
+        patch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+        yield server
+    server.stop()
 
 
 class Handler(BaseHTTPRequestHandler):

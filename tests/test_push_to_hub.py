@@ -16,8 +16,7 @@ import stranger
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 from huggingface_hub import ModelCard, constants
-from huggingface_hub.utils import _http
-from loopback_hub import TOKEN, LoopbackHub
+from loopback_hub import TOKEN, LoopbackHub, loopback_hub
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor
 from transformers.dynamic_module_utils import get_imports
 
@@ -178,19 +177,8 @@ def tokenizer_export(gpt) -> Path:
 @pytest.fixture(scope="module")
 def hub(folder):
     """A stand-in for the Hub, which this process talks to instead of the real one."""
-    server = LoopbackHub()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", server.url)
-        address = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
-        patch.setattr(constants, "HF_HUB_OFFLINE", False)
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        patch.setattr(_http.time, "sleep", lambda seconds: None)  # between attempts
-        patch.delenv("HF_TOKEN", raising=False)
-        patch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
+    with loopback_hub(folder / "cache") as server:
         yield server
-    server.stop()
 
 
 def push(checkpoint: Path, repo_id: str, *options: str) -> None:
@@ -462,7 +450,7 @@ def test_upload_that_was_cut_off_is_completed_by_another_call(gpt, hub):
     with pytest.raises(SystemExit) as failure:
         push(gpt, "user/cut-off")
     assert "user/cut-off could not be uploaded: the connection to http://127.0.0.1" in str(failure.value.code)
-    assert "Run the same command again" in str(failure.value.code)
+    assert "Publish again when it is back" in str(failure.value.code)
     arrived = set(hub.large_files)
     assert hub.repositories["model", "user/cut-off"].branches["main"] == {}
 

@@ -67,6 +67,15 @@ class RunArguments:
     )
     dataloader_num_workers: int = setting(0, help="Processes that load data; 0 loads in the training process.")
     report_to: str = setting("tensorboard", help='Tracker known to accelerate, or "none".')
+    push_to_hub: bool = setting(
+        False,
+        help="Publish the final model on the Hub, with the token of `hf auth login` or HF_TOKEN. The repository is "
+        "created before the training, so that a missing right shows at once.",
+    )
+    hub_model_id: str | None = setting(
+        None, help="Repository of --push_to_hub, such as user/name. Null: one of yours with the name of --output_dir."
+    )
+    hub_private_repo: bool | None = setting(None, help="Make a new repository private. Null: as its owner has it set.")
 
     def __post_init__(self):
         for name, hint in typing.get_type_hints(type(self)).items():

@@ -22,7 +22,10 @@ HOUSEKEEPING = (
     "checkpointing_steps",
     "checkpoints_total_limit",
     "dataloader_num_workers",
+    "hub_model_id",
+    "hub_private_repo",
     "logging_steps",
+    "push_to_hub",
     "report_to",
 )
 # Metrics by kind of model, in the order of the table.

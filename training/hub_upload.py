@@ -9,11 +9,11 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 WHAT_TO_DO = {
-    401: "you are not logged in, or the token is not valid. Run `hf auth login`, set HF_TOKEN or pass --token; the "
-    "token needs the right to write.",
-    403: "the token may not write there. Use a token with the right to write, and your own name or an organization "
-    "of yours in --repo_id.",
-    404: "there is no such repository, or your token may not see it. Check --repo_id and the token.",
+    401: "you are not logged in, or the token is not valid. Run `hf auth login`, or set HF_TOKEN to a token with the "
+    "right to write.",
+    403: "the token may not write there. Use a token with the right to write, and a repository under your own name or "
+    "that of an organization of yours.",
+    404: "there is no such repository, or your token may not see it. Check its name and the token.",
 }
 
 
@@ -101,6 +101,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ValueError):
         return message
     return (
-        f"the connection to {constants.ENDPOINT} failed ({message or type(error).__name__}). Run the same command "
-        "again when it is back: what has arrived is not sent twice."
+        f"the connection to {constants.ENDPOINT} failed ({message or type(error).__name__}). Publish again "
+        "when it is back: what has arrived is not sent twice."
     )

@@ -15,7 +15,8 @@ from melspec_gpt.training.arguments import RunArguments
 def configure_logging() -> None:
     """For programs: our own progress is shown, the details and bars of saving and loading are not."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("accelerate").setLevel(logging.WARNING)
+    for name in ("accelerate", "httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     disable_progress_bar()
 
 

@@ -15,6 +15,7 @@ from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.training.arguments import RunArguments, parse_arguments, setting
 from melspec_gpt.training.built_dataset import load_built_dataset
 from melspec_gpt.training.codebook_ema import CodebookEMA
+from melspec_gpt.training.final_upload import published_at_end
 from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.media_logging import log_reconstructions
@@ -175,10 +176,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     loop.announce(f"{model.num_parameters():,} parameters, {len(train)} training clips of {config.num_codes} codes")
     if baseline is not None:
         loop.announce(f"to beat: reconstruction_loss {baseline:.4f}, the L1 error of the mean mel spectrum")
-    loop.run()
-    if loop.accelerator.is_main_process:
-        feature_extractor.save_pretrained(arguments.output_dir, save_code=False)
-    loop.write_summary(mean_mel_error=baseline)
+    with published_at_end(arguments, loop.accelerator.is_main_process):
+        loop.run()
+        if loop.accelerator.is_main_process:
+            feature_extractor.save_pretrained(arguments.output_dir, save_code=False)
+        loop.write_summary(mean_mel_error=baseline)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.training.arguments import RunArguments, parse_arguments, setting
 from melspec_gpt.training.built_dataset import load_built_dataset
+from melspec_gpt.training.final_upload import published_at_end
 from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.model_presets import load_model_config
@@ -119,10 +120,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     loop.announce(f"{model.num_parameters():,} parameters, {len(splits['train'])} training sentences")
     if baseline is not None:
         loop.announce(f"to beat: {baseline:.4f} nats per code, the validation loss of the codes' frequencies alone")
-    loop.run()
-    if loop.accelerator.is_main_process:
-        processor.save_pretrained(arguments.output_dir, save_code=False)
-    loop.write_summary(validation_nats_per_code=loop.final_validation.get("loss"), unigram_nats_per_code=baseline)
+    with published_at_end(arguments, loop.accelerator.is_main_process):
+        loop.run()
+        if loop.accelerator.is_main_process:
+            processor.save_pretrained(arguments.output_dir, save_code=False)
+        loop.write_summary(validation_nats_per_code=loop.final_validation.get("loss"), unigram_nats_per_code=baseline)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from melspec_gpt.training.arguments import RunArguments, parse_arguments, settin
 from melspec_gpt.training.built_dataset import load_built_dataset
 from melspec_gpt.training.clip_randomness import ROW_COLUMN, CodeNoise, clip_generators, draw_noise, number_rows
 from melspec_gpt.training.encoder_weights import copy_encoder
+from melspec_gpt.training.final_upload import published_at_end
 from melspec_gpt.training.kl_objective import FREE_BITS_MODES, free_bits_kl, kl_weight
 from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.loop_setup import configure_logging
@@ -206,13 +207,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     loop.announce(f"{model.num_parameters():,} parameters, {len(train)} training sentences")
     if baseline is not None:
         loop.announce(f"to beat: {baseline:.4f} nats per code, the validation loss of the codes' frequencies alone")
-    loop.run()
-    evaluation = None
-    if loop.accelerator.is_main_process:
-        processor.save_pretrained(arguments.output_dir, save_code=False)
-        if validation is not None:
-            evaluation = final_evaluation(loop, validation)
-    loop.write_summary(evaluation=evaluation, unigram_nats_per_code=baseline)
+    with published_at_end(arguments, loop.accelerator.is_main_process):
+        loop.run()
+        evaluation = None
+        if loop.accelerator.is_main_process:
+            processor.save_pretrained(arguments.output_dir, save_code=False)
+            if validation is not None:
+                evaluation = final_evaluation(loop, validation)
+        loop.write_summary(evaluation=evaluation, unigram_nats_per_code=baseline)
 
 
 if __name__ == "__main__":
