@@ -4,49 +4,24 @@ import math
 
 import pytest
 import torch
+from tiny_vae import CODEBOOK_SIZE, GREEDY, LATENT_SIZE, NUM_CLIPS, labels_for, make_model
 
-from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
 from melspec_gpt.modeling.modeling_gaussian_latent import log_normal, log_standard_normal
-from melspec_gpt.modeling.modeling_mel_gpt_vae import MelGPTVAEModel
 
-CODEBOOK_SIZE = 12
 NUM_ROWS = 3
 NUM_CODES = 5 * NUM_ROWS
-LATENT_SIZE = 6
-NUM_CLIPS = 3
 NUM_CANDIDATES = 4
-GREEDY = {"do_sample": False}
-
-
-def make_model(class_conditioning: bool = False, latent_size: int = LATENT_SIZE, **kwargs) -> MelGPTVAEModel:
-    """A model whose matrices are large enough for the latent, the class and every code to matter."""
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    sizes |= {"codebook_size": CODEBOOK_SIZE, "num_codes": NUM_CODES} | kwargs
-    labels = {"num_labels": NUM_CLIPS if class_conditioning else 0}
-    config = MelGPTVAEConfig(
-        encoder=sizes, decoder=sizes | labels, latent_size=latent_size, class_conditioning=class_conditioning
-    )
-    torch.manual_seed(0)
-    model = MelGPTVAEModel(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.4)
-    return model
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["latent", "latent and class"])
 def model(request):
-    return make_model(class_conditioning=request.param)
+    return make_model(NUM_CODES, class_conditioning=request.param)
 
 
 @pytest.fixture(scope="module")
 def codes():
     torch.manual_seed(1)
     return torch.randint(CODEBOOK_SIZE, (NUM_CLIPS, NUM_CODES))
-
-
-def labels_for(model, num_clips: int = NUM_CLIPS) -> dict[str, torch.Tensor]:
-    return {"class_labels": torch.arange(num_clips) % NUM_CLIPS} if model.config.class_conditioning else {}
 
 
 def one_of(labels: dict[str, torch.Tensor], clip: int) -> dict[str, torch.Tensor]:
@@ -140,7 +115,7 @@ def test_one_pair_has_no_batch_axis(model, codes):
 )
 def test_an_impossible_interpolation_is_an_error(codes, arguments, message):
     with pytest.raises(ValueError, match=f"`{message}`"):
-        make_model().interpolate(**({"start": codes[0], "end": codes[1]} | arguments))
+        make_model(NUM_CODES).interpolate(**({"start": codes[0], "end": codes[1]} | arguments))
 
 
 # Imputation
@@ -227,7 +202,7 @@ def test_portions_do_not_change_the_result(model, codes, max_batch_size):
 @torch.no_grad()
 def test_beams_choose_what_explains_the_known_codes_that_follow(codes):
     """With the first code hidden and a beam for each code, the likeliest whole clip is found."""
-    model = make_model()
+    model = make_model(NUM_CODES)
     mask = torch.zeros(1, NUM_CODES, dtype=torch.bool)
     mask[:, 0] = True
     noise = torch.zeros(1, 1, LATENT_SIZE)
@@ -260,7 +235,7 @@ def test_beams_choose_what_explains_the_known_codes_that_follow(codes):
 def test_an_impossible_imputation_is_an_error(codes, arguments, message):
     given = {"codes": codes, "mask": make_mask("end"), "num_candidates": NUM_CANDIDATES}
     with pytest.raises(ValueError, match=f"`{message}`"):
-        make_model().impute(**(given | arguments))
+        make_model(NUM_CODES).impute(**(given | arguments))
 
 
 # Likelihood
@@ -277,7 +252,7 @@ def test_one_sample_is_the_sampled_evidence_bound(model, codes):
 
 @torch.no_grad()
 def test_many_samples_reach_the_likelihood_of_a_numerical_integral(codes):
-    model = make_model(latent_size=1)
+    model = make_model(NUM_CODES, latent_size=1)
     grid = torch.linspace(-6, 6, 2001)[:, None]
     log_joint = [
         log_standard_normal(grid) - model(clip.expand(len(grid), -1), latents=grid).reconstruction_nats
@@ -309,4 +284,4 @@ def test_more_samples_give_a_tighter_bound(model, codes):
 )
 def test_an_impossible_likelihood_is_an_error(codes, arguments, message):
     with pytest.raises(ValueError, match=f"`{message}`"):
-        make_model().importance_weighted_nll(**({"codes": codes, "num_samples": 2} | arguments))
+        make_model(NUM_CODES).importance_weighted_nll(**({"codes": codes, "num_samples": 2} | arguments))

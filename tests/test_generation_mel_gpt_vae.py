@@ -4,49 +4,25 @@ import itertools
 
 import pytest
 import torch
+from tiny_vae import CODEBOOK_SIZE, GREEDY, LATENT_SIZE, NUM_CLIPS, labels_for, make_model
 from transformers import GenerationConfig
 from transformers.cache_utils import StaticCache
 from transformers.generation import BaseStreamer
 
-from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
 from melspec_gpt.modeling.modeling_mel_gpt_vae import MelGPTVAEModel
 
-CODEBOOK_SIZE = 12
 NUM_CODES = 16
-LATENT_SIZE = 6
-NUM_CLIPS = 3
-GREEDY = {"do_sample": False}
-
-
-def make_model(class_conditioning: bool = False, **kwargs) -> MelGPTVAEModel:
-    """A model whose matrices are large enough for the latent, the class and every code to matter."""
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    sizes |= {"codebook_size": CODEBOOK_SIZE, "num_codes": NUM_CODES} | kwargs
-    labels = {"num_labels": NUM_CLIPS if class_conditioning else 0}
-    config = MelGPTVAEConfig(
-        encoder=sizes, decoder=sizes | labels, latent_size=LATENT_SIZE, class_conditioning=class_conditioning
-    )
-    torch.manual_seed(0)
-    model = MelGPTVAEModel(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.4)
-    return model
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["latent", "latent and class"])
 def model(request):
-    return make_model(class_conditioning=request.param)
+    return make_model(NUM_CODES, class_conditioning=request.param)
 
 
 @pytest.fixture(scope="module")
 def latents():
     torch.manual_seed(1)
     return 2 * torch.randn(NUM_CLIPS, LATENT_SIZE)
-
-
-def labels_for(model, num_clips: int = NUM_CLIPS) -> dict[str, torch.Tensor]:
-    return {"class_labels": torch.arange(num_clips) % NUM_CLIPS} if model.config.class_conditioning else {}
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +95,7 @@ def test_several_sequences_of_one_latent(model, latents, num_beams):
 @torch.no_grad()
 def test_enough_beams_find_the_likeliest_clip():
     """All clips are enumerated."""
-    model = make_model(codebook_size=3, num_codes=3)
+    model = make_model(3, codebook_size=3)
     codes = torch.tensor(list(itertools.product(range(3), repeat=3)))
     for latent in torch.randn(4, 1, LATENT_SIZE):
         nats = model(codes, latents=latent.expand(len(codes), -1)).reconstruction_nats
@@ -244,7 +220,7 @@ def test_only_codes_are_written(model, temperature):
 
 def test_sampling_draws_from_the_whole_distribution():
     """The library's own default would keep 50 of the 80 codes."""
-    model = make_model(codebook_size=80)
+    model = make_model(NUM_CODES, codebook_size=80)
     options = {"max_new_tokens": 1, "output_scores": True, "return_dict_in_generate": True}
     assert model.generate(**options).scores[0][:, :80].isfinite().all()
     assert model.generate(top_k=50, **options).scores[0].isfinite().sum() == 50
@@ -293,14 +269,14 @@ def test_arguments_that_do_not_suit_are_an_error(model, arguments, message):
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, NUM_CLIPS], [0, 1, -1]])
 def test_labels_that_do_not_suit_are_an_error(latents, labels):
     with pytest.raises(ValueError, match="`class_labels`"):
-        make_model(class_conditioning=True).generate(latents=latents, class_labels=torch.tensor(labels))
+        make_model(NUM_CODES, class_conditioning=True).generate(latents=latents, class_labels=torch.tensor(labels))
 
 
 @pytest.mark.parametrize("class_conditioning", [False, True])
 def test_missing_and_needless_labels_are_an_error(latents, class_conditioning):
     labels = {} if class_conditioning else {"class_labels": torch.zeros(NUM_CLIPS, dtype=torch.long)}
     with pytest.raises(ValueError, match="`class_labels`"):
-        make_model(class_conditioning).generate(latents=latents, **labels)
+        make_model(NUM_CODES, class_conditioning).generate(latents=latents, **labels)
 
 
 @pytest.mark.parametrize(
