@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import AutoModel
 
+import melspec_gpt  # noqa: F401  registers the Auto classes
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 RATE = 22050
 
@@ -56,3 +62,34 @@ def test_classifier_tells_two_tones_apart_and_counts_silent_clips(run, tmp_path)
 
 def test_classifier_without_data_says_so(run, tmp_path):
     assert "Skipped" in run("classifier.py", "--data_dir", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Clips that the shipped GPT-VAE wrote, as a token dataset."""
+    torch.manual_seed(0)
+    codes = AutoModel.from_pretrained(CHECKPOINTS / "esc10-vae-small").generate(num_samples=4)
+    folder = tmp_path_factory.mktemp("tokens")
+    DatasetDict({"validation": Dataset.from_dict({"codes": codes.tolist()})}).save_to_disk(folder)
+    return folder
+
+
+def test_imputation_scores_every_kind_of_gap(run, tokens):
+    models = f"--vae {CHECKPOINTS / 'esc10-vae-small'} --gpt {CHECKPOINTS / 'esc10-small'}"
+    table = rows_of(run("imputation.py", *f"{models} --dataset_path {tokens} --num_draws 2".split()))
+    assert [row[0] for row in table[2:]] == [
+        "start second",
+        "middle second",
+        "end second",
+        "frequency band",
+        "random codes",
+    ]
+    assert all(0 < float(cell.split()[0]) < 10 for row in table[2:] for cell in row[2:5])
+
+
+def test_interpolation_ends_at_the_reconstructions(run, tokens):
+    model = CHECKPOINTS / "esc10-vae-small"
+    arguments = f"--vae {model} --dataset_path {tokens} --num_pairs 2 --steps 3 --modes linear"
+    table = rows_of(run("interpolation.py", *arguments.split()))
+    assert [row[1] for row in table[2:]] == ["equal codes", "mel distance"]
+    assert {row[5] for row in table[2:]} == {"yes"}
