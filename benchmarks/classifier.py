@@ -15,9 +15,15 @@ from pathlib import Path
 import soundfile
 import torch
 import torchaudio
-from classifier_model import ClassifierEnsemble, blur, classify, load_classifier, save_classifier, train_classifier
+from classifier_model import blur, train_classifier
 
 from melspec_gpt import MelFeatureExtractor, MelVQModel
+from melspec_gpt.modeling.modeling_mel_classifier import (
+    ClassifierEnsemble,
+    classify,
+    load_classifier,
+    save_classifier,
+)
 
 CLIP_SECONDS = 5.0
 SILENCE_DBFS = -60.0

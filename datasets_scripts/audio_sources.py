@@ -1,22 +1,25 @@
-"""Which sound files does a folder hold, to which class and split does each belong, and how is one read?"""
+"""Which sound files does a folder hold, and to which class, split and recording does each belong?"""
 
 import csv
 import json
-import math
 import os
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
-# The containers that soundfile's own library reads without FFmpeg.
-AUDIO_EXTENSIONS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
+# What soundfile's own library reads without FFmpeg.
+SOUNDFILE_EXTENSIONS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav")
+# Videos, and sound in their containers.
+CONTAINER_EXTENSIONS = (
+    *(".3gp", ".aac", ".ac3", ".amr", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpeg"),
+    *(".mpg", ".ogv", ".webm", ".wma", ".wmv", ".wv"),
+)
+AUDIO_EXTENSIONS = (*SOUNDFILE_EXTENSIONS, *CONTAINER_EXTENSIONS)
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 FILE_COLUMNS = ("file_name", "filename")
 LABEL_COLUMNS = ("label", "class_name")
+SOURCE_COLUMNS = ("source_id", "source", "youtube_id", "freesound_id")
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class AudioClip:
         path (`str`): where it lies.
         label (`str`): class name.
         split (`str`): name of the split it belongs to; `None` if it is still to be chosen.
+        source_id (`str`): the recording it was cut from, where that is known. Clips of one recording share a split.
     """
 
     clip_id: str
     path: str
     label: str
     split: str | None = None
+    source_id: str | None = None
 
 
 @dataclass
@@ -47,15 +52,17 @@ class AudioListing:
         class_names (`list[str]`): all classes in label order; `None` for those that have a readable clip, sorted.
         left_out (`list[dict]`): entries that are no clip, each with `file` and `reason`.
         warnings (`list[str]`): remarks for the user, one sentence each.
+        missing (`list[str]`): ids of clips that a published list names and that are not there.
     """
 
     clips: list[AudioClip] = field(default_factory=list)
     class_names: list[str] | None = None
     left_out: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     _clip_ids: set[str] = field(default_factory=set, repr=False)
 
-    def add(self, data_dir: Path, name: str, label: str, split: str | None) -> None:
+    def add(self, data_dir: Path, name: str, label: str, split: str | None, source_id: str | None = None) -> None:
         """Adds the clip `name`, a path inside `data_dir`; leaves out what is no such path, unlabelled or repeated."""
         try:
             path = path_inside(data_dir, name)
@@ -71,38 +78,11 @@ class AudioListing:
             self.leave_out(name, "it is listed more than once" if label else "it has no class name")
             return
         self._clip_ids.add(clip_id)
-        self.clips.append(AudioClip(clip_id, str(path), label, split))
+        self.clips.append(AudioClip(clip_id, str(path), label, split, source_id))
 
     def leave_out(self, name: str, reason: str) -> None:
         """Notes that the entry `name` is no clip, and why."""
         self.left_out.append({"file": name, "reason": reason})
-
-
-def read_audio(path: str | Path, max_seconds: float | None = None) -> tuple[np.ndarray, int]:
-    """
-    Reads a sound file.
-
-    Args:
-        path (`str` or `Path`): the file.
-        max_seconds (`float`): the length after which reading stops, so that a file of hours does not fill the memory.
-
-    Returns:
-        The samples, float32 of shape `(samples,)` or, for more than one channel, `(channels, samples)`, and the
-        sampling rate in Hz.
-
-    Raises:
-        ValueError: if the file cannot be read.
-    """
-    if not Path(path).is_file():
-        raise ValueError("cannot be read: there is no such file")
-    if Path(path).suffix.lower() == ".raw":
-        raise ValueError("cannot be read: samples without a header have no known rate; convert it to wav")
-    try:
-        with soundfile.SoundFile(path) as file:
-            num_frames = -1 if max_seconds is None else math.ceil(max_seconds * file.samplerate)
-            return file.read(num_frames, dtype="float32").T, file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"cannot be read as sound: {error.error_string}") from error
 
 
 def check_data_dir(data_dir: str | Path) -> Path:
@@ -120,16 +100,20 @@ def is_hidden(name: str) -> bool:
 
 def find_audio_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """
-    The sound files below `folder` at any depth and the other files, both sorted. Hidden entries are skipped; links to
-    files are followed, links to folders are not (they can form circles).
+    The sound files below `folder` at any depth and the other files, both sorted. Hidden entries are skipped. Links to
+    files are followed; links to folders are not (they can form circles) and count as other files. A folder that is
+    called like a sound file is given as one, for the reader to refuse it by name, and searched.
     """
     audio, others = [], []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        for name in files:
-            if not is_hidden(name):
-                path = Path(parent, name)
-                (audio if path.suffix.lower() in AUDIO_EXTENSIONS else others).append(path)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in folders + files:
+            path = Path(parent, name)
+            if path.suffix.lower() in AUDIO_EXTENSIONS and not is_hidden(name):
+                audio.append(path)
+            elif name in links or (name in files and not is_hidden(name)):
+                others.append(path)
     return sorted(audio), sorted(others)
 
 
@@ -137,7 +121,7 @@ def ignored_files_warning(paths: list[Path], reason: str) -> list[str]:
     """One sentence about `paths` that were passed over, as a list; an empty list without such files."""
     if not paths:
         return []
-    kinds = Counter(path.suffix.lower() or "no extension" for path in paths)
+    kinds = Counter("link to a folder" if path.is_dir() else path.suffix.lower() or "no extension" for path in paths)
     listed = ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
     return [f"Passed over, {reason}: {listed}."]
 
@@ -152,8 +136,10 @@ def path_inside(data_dir: Path, name: str) -> Path:
     The path of the metadata entry `name`, which has to stay inside `data_dir`.
 
     Raises:
-        ValueError: for an absolute path or one that leads out of the folder.
+        ValueError: for an absolute path or one that leads out of the folder, and for one that no file can have.
     """
+    if "\0" in name:
+        raise ValueError("no file can have this name: it holds a zero byte")
     path = Path(os.path.normpath(data_dir / name))
     if os.path.isabs(name) or data_dir not in path.parents:
         raise ValueError("the path is no file inside the data folder; give it relative to that folder")
@@ -186,6 +172,11 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path.name} has to hold one clip per row; it has none, or rows that are no objects.")
     return [{name: "" if value is None else str(value).strip() for name, value in row.items()} for row in rows]
+
+
+def find_source_column(rows: list[dict[str, str]]) -> str | None:
+    """The column of `rows` that names the recording of each clip, if there is one."""
+    return next((name for name in SOURCE_COLUMNS if any(name in row for row in rows)), None)
 
 
 def find_column(rows: list[dict[str, str]], names: tuple[str, ...], path: Path) -> str:

@@ -4,6 +4,8 @@ import argparse
 import logging
 from collections.abc import Callable, Sequence
 
+from melspec_gpt.datasets_scripts.clip_options import ClipOptions
+
 
 def add_clip_arguments(parser: argparse.ArgumentParser, clip_seconds: float) -> None:
     """Options of every program that turns sound files into a mel dataset."""
@@ -20,6 +22,41 @@ def add_clip_arguments(parser: argparse.ArgumentParser, clip_seconds: float) -> 
         help="how to fill up a file that is too short: play it again, or append silence (default: %(default)s)",
     )
     parser.add_argument("--num_proc", type=int, default=None, help="worker processes (default: one, without workers)")
+
+
+def add_cutting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the programs that cut, trim and level clips, for [`cutting_options`]."""
+    parser.add_argument(
+        "--hop_seconds",
+        type=float,
+        default=None,
+        help="distance between the clips that are cut from a longer file, in seconds; 0: only the first clip of each "
+        "file (default: the length of a clip, so that all of the file is used)",
+    )
+    parser.add_argument(
+        "--trim_silence",
+        type=float,
+        default=None,
+        metavar="DB",
+        help="remove the start and the end of each clip while they are this many dB below its loudest part; 40 suits "
+        "most recordings (default: keep them)",
+    )
+    parser.add_argument(
+        "--loudness",
+        type=float,
+        default=None,
+        metavar="DBFS",
+        help="level to bring each clip to, the root mean square of its audible part; -20 suits most recordings "
+        "(default: leave the levels as they are)",
+    )
+
+
+def cutting_options(
+    clip_seconds: float, hop_seconds: float | None, trim_silence: float | None, loudness: float | None
+) -> ClipOptions:
+    """The choices of [`add_cutting_arguments`], where no hop means the length of a clip and 0 the first clip only."""
+    hop_seconds = clip_seconds if hop_seconds is None else hop_seconds
+    return ClipOptions(hop_seconds=hop_seconds or None, trim_silence=trim_silence, loudness=loudness)
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,18 @@ from melspec_gpt.datasets_scripts.audio_sources import (
     find_audio_files,
     find_column,
     find_metadata,
+    find_source_column,
     ignored_files_warning,
     is_hidden,
     read_metadata,
 )
-from melspec_gpt.datasets_scripts.build_arguments import add_clip_arguments, add_output_arguments, run_build
+from melspec_gpt.datasets_scripts.build_arguments import (
+    add_clip_arguments,
+    add_cutting_arguments,
+    add_output_arguments,
+    cutting_options,
+    run_build,
+)
 from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
@@ -39,25 +46,35 @@ def build_audio_folder(
     data_dir: str | Path,
     output_dir: str | Path,
     clip_seconds: float = CLIP_SECONDS,
-    validation_fraction: float = VALIDATION_FRACTION,
-    seed: int = 0,
+    hop_seconds: float | None = None,
     short_clips: str = "repeat",
+    trim_silence: float | None = None,
+    loudness: float | None = None,
+    validation_fraction: float = VALIDATION_FRACTION,
+    test_fraction: float = 0.0,
+    max_clips_per_class: int | None = None,
+    seed: int = 0,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict:
     """
-    Builds a mel dataset from a folder of clips.
+    Builds a mel dataset from a folder of sound files or videos. Files longer than a clip are cut to several clips,
+    which always share a split.
 
     Args:
-        data_dir (`str` or `Path`): holds one folder per class with the clips in it, or a metadata.csv or
+        data_dir (`str` or `Path`): holds one folder per class with the files in it, or a metadata.csv or
             metadata.jsonl with the columns `file_name` (or `filename`), `label` (or `class_name`) and optionally
-            `split` (train, validation, test).
+            `split` (train, validation, test) and `source_id` (or `source`, `youtube_id`, `freesound_id`).
         output_dir (`str` or `Path`): the folder to write, see [`build_mel_dataset`].
         clip_seconds (`float`): length of every clip, s.
-        validation_fraction (`float`): share of each class held out for validation where no split is given. Clips cut
-            from one recording should share a split: then give the splits in the metadata file.
-        seed (`int`): seed of that choice.
+        hop_seconds (`float`): distance between the clips of one file, s; `None` for the length of a clip, 0 to take
+            only the first clip of each file.
         short_clips (`str`): `"repeat"` or `"zero"`, see [`MelFeatureExtractor`].
+        trim_silence, loudness (`float`): how clips are trimmed (dB) and levelled (dBFS), see [`ClipOptions`].
+        validation_fraction, test_fraction (`float`): shares of each class held out where no split is given. Files of
+            one source stay together.
+        max_clips_per_class (`int`): files kept of each class; `None` keeps all.
+        seed (`int`): seed of both choices.
         num_proc, overwrite: see [`build_mel_dataset`].
 
     Returns:
@@ -66,14 +83,16 @@ def build_audio_folder(
     Raises:
         ValueError: if `data_dir` holds no clips in one of these forms, and as in [`build_mel_dataset`].
     """
-    feature_extractor = MelFeatureExtractor.from_clip_seconds(clip_seconds, short_clips=short_clips)
     return build_mel_dataset(
         list_audio_folder(data_dir),
         data_dir,
         output_dir,
-        feature_extractor,
+        MelFeatureExtractor.from_clip_seconds(clip_seconds, short_clips=short_clips),
+        clip_options=cutting_options(clip_seconds, hop_seconds, trim_silence, loudness),
         validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
         seed=seed,
+        max_clips_per_class=max_clips_per_class,
         num_proc=num_proc,
         overwrite=overwrite,
     )
@@ -112,6 +131,7 @@ def _list_metadata(data_dir: Path, metadata: Path) -> AudioListing:
     listing = AudioListing()
     rows = read_metadata(metadata)
     file_column, label_column = find_column(rows, FILE_COLUMNS, metadata), find_column(rows, LABEL_COLUMNS, metadata)
+    source_column = find_source_column(rows)
     has_splits = any(SPLIT_COLUMN in row for row in rows)
     for row in rows:
         name, label = row.get(file_column, ""), clean_class_name(row.get(label_column, ""))
@@ -120,7 +140,7 @@ def _list_metadata(data_dir: Path, metadata: Path) -> AudioListing:
             found = row.get(SPLIT_COLUMN, "")
             listing.leave_out(name, f"its split is {found!r}; expected one of {', '.join(SPLIT_NAMES)}")
         else:
-            listing.add(data_dir, name, label, split)
+            listing.add(data_dir, name, label, split, row.get(source_column) or None)
     return listing
 
 
@@ -132,18 +152,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--data_dir",
         required=True,
-        help="folder with one folder of clips per class (dog/1.wav, rain/a.mp3), or with a metadata.csv or "
-        "metadata.jsonl: columns file_name, label and, if you like, split (train, validation, test)",
+        help="folder with one folder of sound files or videos per class (dog/1.wav, rain/a.mp4), or with a "
+        "metadata.csv or metadata.jsonl: columns file_name, label and, if you like, split (train, validation, test) "
+        "and source_id (the recording a file comes from; a recording is never in two splits)",
     )
     add_output_arguments(parser)
-    parser.add_argument(
-        "--validation_fraction",
-        type=float,
-        default=VALIDATION_FRACTION,
-        help="share of each class that is held out where no split is given; 0 for none (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of that choice (default: %(default)s)")
     add_clip_arguments(parser, CLIP_SECONDS)
+    add_cutting_arguments(parser)
+    for split, default in (("validation", VALIDATION_FRACTION), ("test", 0.0)):
+        parser.add_argument(
+            f"--{split}_fraction",
+            type=float,
+            default=default,
+            help=f"share of each class held out for the {split} split where no split is given; 0 for none "
+            "(default: %(default)s)",
+        )
+    parser.add_argument(
+        "--max_clips_per_class", type=int, default=None, help="files to take of each class (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of these choices (default: %(default)s)")
     run_build(parser, build_audio_folder, argv)
 
 

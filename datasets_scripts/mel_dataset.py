@@ -1,30 +1,30 @@
 """How does a list of sound files become a mel dataset on disk?"""
 
-import json
-import logging
-import random
-import time
-import uuid
-from collections import defaultdict
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
-from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Array2D, ClassLabel, Features, Value
 
-from melspec_gpt.datasets_scripts.audio_sources import AudioClip, AudioListing, read_audio
-from melspec_gpt.datasets_scripts.output_folder import REPORT_FILE, WorkFolders, output_folder
+from melspec_gpt.datasets_scripts.arrow_shards import Shard
+from melspec_gpt.datasets_scripts.audio_reading import read_clips
+from melspec_gpt.datasets_scripts.audio_sources import AudioClip, AudioListing
+from melspec_gpt.datasets_scripts.clip_options import FIRST_CLIP, ClipOptions
+from melspec_gpt.datasets_scripts.data_splits import cap_per_class, check_fractions, check_no_leak, split_clips
+from melspec_gpt.datasets_scripts.description_card import write_dataset_card
+from melspec_gpt.datasets_scripts.description_facts import clip_facts
+from melspec_gpt.datasets_scripts.mel_report import first_reasons, log_report, mel_report
+from melspec_gpt.datasets_scripts.sharded_build import build_sharded
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
-logger = logging.getLogger(__name__)
-
 SPLITS = ("train", "validation", "test")
-# Mels held in memory before they go to disk: a 10-second mel takes 138 kB.
-ROWS_IN_MEMORY = 64
-# Read beyond the end of the clip, so that the resampling filter sees no edge inside it.
-RESAMPLING_MARGIN_SECONDS = 1.0
-REASONS_SHOWN = 10
+MEL_EXTENSION = ".npy"
 
 
 def build_mel_dataset(
@@ -32,219 +32,141 @@ def build_mel_dataset(
     data_dir: str | Path,
     output_dir: str | Path,
     feature_extractor: MelFeatureExtractor,
+    clip_options: ClipOptions = FIRST_CLIP,
     validation_fraction: float = 0.0,
+    test_fraction: float = 0.0,
     seed: int = 0,
+    max_clips_per_class: int | None = None,
+    load_mel: Callable[[str], np.ndarray] | None = None,
+    require_train: bool = True,
     num_proc: int | None = None,
     overwrite: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """
     Writes a mel dataset: a `DatasetDict` (for `load_from_disk`) with the columns `id` (string), `label` (ClassLabel)
-    and `mel` (float16 of shape `(feature_size, num_mel_frames)`, in [0, 1]), beside it `preprocessor_config.json` and
-    `build_report.json`. Memory use does not depend on the number of clips.
+    and `mel` (float16 of shape `(feature_size, num_mel_frames)`, in [0, 1]), beside it `preprocessor_config.json`,
+    `build_report.json` and a card, `README.md`. Memory use does not depend on the length of the files, and
+    hardly on their number: some hundred bytes of notes for each. A killed build goes on where it stopped when it is
+    repeated, see [`build_sharded`].
 
     Args:
-        listing (`AudioListing`): the clips and their classes. Those without a split are divided by
-            [`stratified_splits`], after the unreadable ones are known.
+        listing (`AudioListing`): the files and their classes. Those without a split are divided by
+            [`stratified_splits`] before any of them is read.
         data_dir (`str` or `Path`): the folder the clips come from.
         output_dir (`str` or `Path`): the folder to write.
         feature_extractor (`MelFeatureExtractor`): fixes the length of the clips and the mel recipe.
-        validation_fraction (`float`): share of the clips without a split that go to validation, in [0, 1).
-        seed (`int`): seed of that choice.
+        clip_options (`ClipOptions`): how a file is cut to clips, trimmed and levelled.
+        validation_fraction, test_fraction (`float`): shares of the files without a split that go to validation and
+            test, in [0, 1).
+        seed (`int`): seed of that choice and of `max_clips_per_class`.
+        max_clips_per_class (`int`): how many files are taken of each class at most; `None` for all.
+        load_mel (`Callable`): reads a file whose name ends with .npy: its path -> mel of shape `(feature_size,
+            num_mel_frames)`, or a `ValueError` that says what is wrong with it. It has to pickle.
+        require_train (`bool`): whether a dataset without training clips is an error, or only gets a warning.
         num_proc (`int`): worker processes; `None` for none.
         overwrite (`bool`): whether to replace an earlier build.
 
     Returns:
-        The report that is written: clips per split and class, what was left out and why, warnings, seconds.
+        The report that is written: clips per split and class, what was left out and why, warnings, and facts about
+        the clips.
 
     Raises:
-        ValueError: if the output folder must not be written, or no training clip can be read.
+        ValueError: if the output folder must not be written, or no training clip (no clip at all) can be read.
+        OSError: as in [`build_sharded`].
     """
-    _check_options(listing, validation_fraction, num_proc)
-    started = time.monotonic()
-    with output_folder(output_dir, overwrite, source_dir=data_dir) as folders:
-        converted = _convert(listing.clips, feature_extractor, folders, num_proc)
-        errors = converted["error"][:]
-        left_out = [
-            {"file": clip.clip_id, "reason": error} for clip, error in zip(listing.clips, errors, strict=True) if error
-        ]
-        rows_of_split = _choose_splits(listing.clips, errors, validation_fraction, seed)
-        _require_training_clips(rows_of_split, left_out + listing.left_out)
-        class_names = listing.class_names or _labels_of(listing.clips, rows_of_split)
-        dataset = DatasetDict(
-            {
-                split: _labelled(converted, rows, listing.clips, class_names, folders.cache / f"{split}.arrow")
-                for split, rows in rows_of_split.items()
-            }
-        )
-        dataset.save_to_disk(folders.result)
-        feature_extractor.save_pretrained(folders.result, save_code=False)
-        report = _report(dataset, class_names, listing, left_out)
-        report["seconds"] = round(time.monotonic() - started, 2)
-        write_report(report, folders.result)
-    _log_report(report, output_dir)
-    return report
-
-
-def stratified_splits(labels: list[str], validation_fraction: float, seed: int) -> list[str]:
-    """
-    "train" or "validation" for each clip. Of each class the given share (rounded) goes to validation, but of two or
-    more clips at least one and never all. The choice in one class does not depend on the other classes.
-    """
-    members = defaultdict(list)
-    for position, label in enumerate(labels):
-        members[label].append(position)
-    splits = ["train"] * len(labels)
-    for label, positions in members.items():
-        if validation_fraction == 0 or len(positions) == 1:
-            continue
-        count = min(max(round(len(positions) * validation_fraction), 1), len(positions) - 1)
-        for position in random.Random(f"{seed}/{label}").sample(positions, count):
-            splits[position] = "validation"
-    return splits
-
-
-def write_report(report: dict, folder: Path) -> None:
-    """Writes `report` as build_report.json."""
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    # Names that are not valid UTF-8 are reported with escapes.
-    (folder / REPORT_FILE).write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _check_options(listing: AudioListing, validation_fraction: float, num_proc: int | None) -> None:
     if not listing.clips:
-        raise ValueError(f"No clip was found in `data_dir`. {_first_reasons(listing.left_out)}")
-    if num_proc is not None and num_proc < 1:
-        raise ValueError(f"`num_proc` is {num_proc}; it has to be at least 1.")
-    if not 0 <= validation_fraction < 1:
-        raise ValueError(f"`validation_fraction` is {validation_fraction}; it has to lie in [0, 1), 0 for none.")
-
-
-def _convert(
-    clips: list[AudioClip], feature_extractor: MelFeatureExtractor, folders: WorkFolders, num_proc: int | None
-) -> Dataset:
-    """Dataset with one row per clip, in order: `id`, `mel`, and `error`, empty for a clip that could be read."""
-    num_workers = min(num_proc or 1, len(clips))
-    mel_shape = (feature_extractor.feature_size, feature_extractor.num_mel_frames)
-    features = Features({"id": Value("string"), "error": Value("string"), "mel": Array2D(mel_shape, "float16")})
-    source = Dataset.from_dict({"id": [clip.clip_id for clip in clips], "path": [clip.path for clip in clips]})
-    # A new fingerprint and a file of our own: nothing is taken from, or left in, a cache of earlier builds.
-    return source.map(
-        _mel_row,
-        fn_kwargs={"feature_extractor": feature_extractor},
-        with_rank=True,
-        remove_columns=["path"],
-        features=features,
-        num_proc=num_workers if num_workers > 1 else None,
-        cache_file_name=str(folders.cache / "converted.arrow"),
-        load_from_cache_file=False,
-        new_fingerprint=uuid.uuid4().hex,
-        writer_batch_size=ROWS_IN_MEMORY,
-        desc="Sound files to mels",
-    )
-
-
-def _mel_row(row: dict, rank: int | None, feature_extractor: MelFeatureExtractor) -> dict:
-    if rank is not None:  # a worker: the processes share the cores already
-        torch.set_num_threads(1)
-    seconds = feature_extractor.num_samples / feature_extractor.sampling_rate + RESAMPLING_MARGIN_SECONDS
-    try:
-        audio, sampling_rate = read_audio(row["path"], max_seconds=seconds)
-        mel = feature_extractor.mel_spectrogram([audio], sampling_rate, resample=True)[0]
-    except ValueError as error:
-        empty = np.zeros((feature_extractor.feature_size, feature_extractor.num_mel_frames), dtype=np.float16)
-        return {"mel": empty, "error": str(error)}
-    return {"mel": mel.numpy().astype(np.float16), "error": ""}
-
-
-def _choose_splits(
-    clips: list[AudioClip], errors: list[str], validation_fraction: float, seed: int
-) -> dict[str, list[int]]:
-    """Split name -> rows of its readable clips; a split without clips is absent."""
-    readable = [row for row, error in enumerate(errors) if not error]
-    split_of_row = {row: clips[row].split for row in readable}
-    undecided = [row for row in readable if split_of_row[row] is None]
-    chosen = stratified_splits([clips[row].label for row in undecided], validation_fraction, seed)
-    split_of_row.update(zip(undecided, chosen, strict=True))
-    rows_of_split = {split: [row for row in readable if split_of_row[row] == split] for split in SPLITS}
-    return {split: rows for split, rows in rows_of_split.items() if rows}
-
-
-def _require_training_clips(rows_of_split: dict[str, list[int]], left_out: list[dict[str, str]]) -> None:
-    if "train" not in rows_of_split:
-        num_readable = sum(len(rows) for rows in rows_of_split.values())
-        raise ValueError(
-            f"No clip is left for training: {num_readable} could be read, none of them in the split train, and "
-            f"{len(left_out)} were left out. {_first_reasons(left_out)}"
-        )
-
-
-def _labels_of(clips: list[AudioClip], rows_of_split: dict[str, list[int]]) -> list[str]:
-    return sorted({clips[row].label for rows in rows_of_split.values() for row in rows})
-
-
-def _first_reasons(left_out: list[dict[str, str]]) -> str:
-    return "; ".join(f"{entry['file']}: {entry['reason']}" for entry in left_out[:REASONS_SHOWN])
-
-
-def _labelled(
-    converted: Dataset, rows: list[int], clips: list[AudioClip], class_names: list[str], cache_file: Path
-) -> Dataset:
-    """The given rows of `converted` with their labels. Copied as Arrow tables: as Python lists mels are huge."""
-    id_of_name = {name: label_id for label_id, name in enumerate(class_names)}
-    label_ids = np.array([id_of_name[clips[row].label] for row in rows], dtype=np.int64)
-    mel = converted.features["mel"]
-    features = Features({"id": Value("string"), "label": ClassLabel(names=class_names), "mel": mel})
-
-    def add_labels(table: pa.Table, positions: list[int]) -> pa.Table:
-        columns = [table["id"], pa.array(label_ids[positions]), table["mel"]]
-        return pa.Table.from_arrays(columns, schema=features.arrow_schema)
-
-    dataset = converted.select(rows).with_format("arrow")
-    dataset = dataset.map(
-        add_labels,
-        with_indices=True,
-        batched=True,
-        batch_size=ROWS_IN_MEMORY,
-        remove_columns=["error"],
-        features=features,
-        cache_file_name=str(cache_file),
-        load_from_cache_file=False,
-        new_fingerprint=uuid.uuid4().hex,
-        desc="Labels",
-    )
-    return dataset.with_format(None)
-
-
-def _report(dataset: DatasetDict, class_names: list[str], listing: AudioListing, left_out: list[dict]) -> dict:
-    counts = {
-        split: np.bincount(np.array(rows["label"][:]), minlength=len(class_names)).tolist()
-        for split, rows in dataset.items()
+        raise ValueError(f"No clip was found in `data_dir`. {first_reasons(listing.left_out)}".rstrip())
+    check_fractions(validation_fraction, test_fraction)
+    class_names = listing.class_names or sorted({clip.label for clip in listing.clips})
+    clips = cap_per_class(listing.clips, max_clips_per_class, seed)
+    splits = _divide(clips, split_clips(clips, validation_fraction, seed, test_fraction))
+    settings = {
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "max_clips_per_class": max_clips_per_class,
+        "clip_options": dataclasses.asdict(clip_options),
+        "feature_extractor": feature_extractor.to_dict(),
+        "sources": _digest(splits, class_names),
     }
-    per_class = {name: {split: counts[split][index] for split in counts} for index, name in enumerate(class_names)}
-    lost = sorted({clip.label for clip in listing.clips} - set(class_names))
-    untrained = [name for name, numbers in per_class.items() if numbers["train"] == 0]
-    warnings = [f"No clip of {name!r} can be read, so it is no class." for name in lost]
-    warnings += [f"The class {name!r} has no training clip." for name in untrained]
-    return {
-        "clips": {split: rows.num_rows for split, rows in dataset.items()},
-        "clips_per_class": per_class,
-        "num_left_out": len(listing.left_out + left_out),
-        "left_out": listing.left_out + left_out,
-        "warnings": listing.warnings + warnings,
-    }
+    job = _MelJob(feature_extractor, clip_options, class_names, load_mel)
+
+    def finish(folder: Path, shards: list[tuple[Shard, dict[str, Any]]]) -> dict[str, Any]:
+        clip_seconds = feature_extractor.num_samples / feature_extractor.sampling_rate
+        report = mel_report(shards, class_names, clip_seconds, listing, check_no_leak(clips), require_train)
+        feature_extractor.save_pretrained(folder, save_code=False)
+        write_dataset_card(folder, report)
+        log_report(report)
+        return report
+
+    return build_sharded(output_dir, data_dir, splits, settings, job, finish, num_proc, overwrite)
 
 
-def _log_report(report: dict, output_dir: str | Path) -> None:
-    for warning in report["warnings"]:
-        logger.warning(warning)
-    for entry in report["left_out"][:REASONS_SHOWN]:
-        logger.warning("Left out %s: %s", entry["file"], entry["reason"])
-    logger.info(
-        "Wrote %s: %s clips of %d classes in %.1f s. Files left out: %d%s.",
-        output_dir,
-        " + ".join(f"{count} {split}" for split, count in report["clips"].items()),
-        len(report["clips_per_class"]),
-        report["seconds"],
-        report["num_left_out"],
-        f" (see {REPORT_FILE})" if report["left_out"] else "",
-    )
+def _divide(clips: list[AudioClip], chosen: list[str]) -> dict[str, list[AudioClip]]:
+    """Split name -> its clips, in their order; a split without clips is absent."""
+    splits = {split: [] for split in SPLITS}
+    for clip, split in zip(clips, chosen, strict=True):
+        splits[split].append(clip)
+    return {split: members for split, members in splits.items() if members}
+
+
+def _digest(splits: dict[str, list[AudioClip]], class_names: list[str]) -> str:
+    """A text that changes with the files (their ids, classes, splits, sizes and times of change) and the classes."""
+    digest = hashlib.sha256("\n".join(class_names).encode())
+    for split, clips in splits.items():
+        for clip in clips:
+            try:
+                stat = os.stat(clip.path)
+                state = f"{stat.st_size}\t{stat.st_mtime_ns}"
+            except OSError:
+                state = "unreadable"
+            digest.update(f"\n{split}\t{clip.clip_id}\t{clip.label}\t{state}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@dataclass
+class _MelJob:
+    """Shards of mels."""
+
+    feature_extractor: MelFeatureExtractor
+    clip_options: ClipOptions
+    class_names: list[str]
+    load_mel: Callable[[str], np.ndarray] | None
+
+    description = "Sound files to mels"
+
+    @property
+    def features(self) -> Features:
+        """Types of the columns."""
+        shape = (self.feature_extractor.feature_size, self.feature_extractor.num_mel_frames)
+        label = ClassLabel(names=self.class_names)
+        return Features({"id": Value("string"), "label": label, "mel": Array2D(shape, "float16")})
+
+    def prepare(self, device: torch.device | None) -> None:
+        """There is nothing to load, and mels are computed on the CPU."""
+
+    def item_name(self, item: AudioClip) -> str:
+        """The file."""
+        return repr(item.clip_id)
+
+    def rows(self, shard: Shard, notes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A row per clip; `notes` gets `left_out`, and for every row its class and [`clip_facts`]."""
+        notes |= {"left_out": [], "labels": [], "facts": {}}
+        label_ids = {name: label_id for label_id, name in enumerate(self.class_names)}
+        for clip in shard.items:
+            try:
+                for suffix, mel in self._mels(clip.path):
+                    row = {"id": clip.clip_id + suffix, "label": label_ids[clip.label], "mel": mel}
+                    notes["labels"].append(row["label"])
+                    notes["facts"][row["id"]] = clip_facts(mel)
+                    yield row
+            except ValueError as error:
+                notes["left_out"].append({"file": clip.clip_id, "reason": str(error)})
+
+    def _mels(self, path: str) -> Iterator[tuple[str, np.ndarray]]:
+        if self.load_mel is not None and path.endswith(MEL_EXTENSION):
+            yield "", self.load_mel(path).astype(np.float16)
+            return
+        for suffix, samples, sampling_rate in read_clips(path, self.feature_extractor, self.clip_options):
+            mel = self.feature_extractor.mel_spectrogram([samples], sampling_rate, resample=True)[0]
+            yield suffix, mel.numpy().astype(np.float16)

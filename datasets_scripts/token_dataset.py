@@ -1,28 +1,31 @@
 """How does a mel dataset become a token dataset, the input of the GPT trainings?"""
 
 import argparse
+import hashlib
+import json
 import logging
-import random
-import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Array2D, Dataset, DatasetDict, Features, List, Value, load_from_disk
 
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
+from melspec_gpt.datasets_scripts.arrow_shards import Shard
 from melspec_gpt.datasets_scripts.build_arguments import add_output_arguments, run_build
-from melspec_gpt.datasets_scripts.mel_dataset import write_report
-from melspec_gpt.datasets_scripts.output_folder import output_folder
+from melspec_gpt.datasets_scripts.description_card import write_dataset_card
+from melspec_gpt.datasets_scripts.description_facts import sum_up_codes
+from melspec_gpt.datasets_scripts.sharded_build import build_sharded
+from melspec_gpt.datasets_scripts.token_encoding import MelFile, TokenJob, load_audio_tokenizer
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 logger = logging.getLogger(__name__)
 
-# 40 dB on the scale of the mel, on which 1 is 100 dB.
-AUDIBLE_RANGE = 0.4
+# What an audio tokenizer's config says about where it comes from, and not about what it does.
+ORIGIN_FIELDS = ("_name_or_path", "transformers_version", "auto_map", "dtype")
 
 
 def build_token_dataset(
@@ -32,12 +35,18 @@ def build_token_dataset(
     num_views: int = 1,
     batch_size: int = 8,
     seed: int = 0,
+    num_proc: int | None = None,
     overwrite: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """
     Encodes a mel dataset: a `DatasetDict` with the splits of the mels and the columns `id`, `label` and `codes` (a
     list of `num_codes` codes, time-major, in the smallest unsigned type that holds the codebook), beside it
-    `preprocessor_config.json` and `build_report.json`.
+    `preprocessor_config.json`, `build_report.json` and a card, `README.md`. Under `accelerate launch` its processes
+    share the work, each on a GPU of its own where there are some. A killed build goes on where it stopped when it is
+    repeated, see [`build_sharded`].
+
+    The number of processes changes no code. Other hardware, and another `batch_size`, round sums differently, so that
+    a latent half-way between two entries of the codebook may get the other one.
 
     Args:
         dataset_path (`str` or `Path`): the mel dataset, see [`build_mel_dataset`].
@@ -48,37 +57,50 @@ def build_token_dataset(
             centre is cut out: a small data set gives more different sentences. The other splits have one row per clip.
         batch_size (`int`): clips encoded at once.
         seed (`int`): seed of the rolls. The rolls of a clip depend on it and the clip's id, on nothing else.
+        num_proc (`int`): worker processes, each with one thread and the audio tokenizer in memory; `None` for none.
         overwrite (`bool`): whether to replace an earlier build.
 
     Returns:
-        The report that is written: rows and different codes per split, seconds.
+        The report that is written: rows and different codes per split.
 
     Raises:
         ValueError: if `dataset_path` is no mel dataset, if its geometry does not fit the audio tokenizer, or if the
             output folder must not be written.
+        OSError: as in [`build_sharded`].
     """
-    started = time.monotonic()
     mels, feature_extractor = load_mel_dataset(dataset_path)
     _check_counts(num_views, batch_size, feature_extractor.num_mel_frames)
     model = load_audio_tokenizer(audio_tokenizer)
-    check_geometry(feature_extractor, model.config)
-    encoder = _CodeEncoder(model, feature_extractor, seed)
-    with output_folder(output_dir, overwrite, source_dir=dataset_path) as folders:
-        tokens = DatasetDict(
-            {
-                split: _encode_split(
-                    rows, encoder, num_views if split == "train" else 1, batch_size, folders.cache / f"{split}.arrow"
-                )
-                for split, rows in mels.items()
-            }
-        )
-        tokens.save_to_disk(folders.result)
-        feature_extractor.save_pretrained(folders.result, save_code=False)
-        report = _report(tokens, model.config) | {"num_views": num_views, "seed": seed}
-        report["seconds"] = round(time.monotonic() - started, 2)
-        write_report(report, folders.result)
-    _log_report(report, output_dir)
-    return report
+    config = model.config
+    check_geometry(feature_extractor, config)
+    settings = {
+        "num_views": num_views,
+        "batch_size": batch_size,
+        "seed": seed,
+        "audio_tokenizer": _digest_model(model),
+        "sources": _digest_dataset(Path(dataset_path), mels),
+    }
+    job = TokenJob(
+        files={split: _mel_files(rows) for split, rows in mels.items()},
+        features=_features(mels["train"].features["label"], config),
+        audio_tokenizer=str(audio_tokenizer),
+        feature_extractor=feature_extractor,
+        num_views=num_views,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    splits = {split: range(rows.num_rows) for split, rows in mels.items()}
+    del mels, model  # what is mapped into memory, and weights that the processes load for themselves
+
+    def finish(folder: Path, shards: list[tuple[Shard, dict[str, Any]]]) -> dict[str, Any]:
+        feature_extractor.save_pretrained(folder, save_code=False)
+        counted = _report(shards, config, feature_extractor, job.features["label"].names)
+        report = counted | {"num_views": num_views, "seed": seed}
+        write_dataset_card(folder, report)
+        _log_report(report)
+        return report
+
+    return build_sharded(output_dir, dataset_path, splits, settings, job, finish, num_proc, overwrite)
 
 
 def load_mel_dataset(dataset_path: str | Path) -> tuple[DatasetDict, MelFeatureExtractor]:
@@ -106,23 +128,6 @@ def load_mel_dataset(dataset_path: str | Path) -> tuple[DatasetDict, MelFeatureE
     return dataset, feature_extractor
 
 
-def load_audio_tokenizer(audio_tokenizer: str | Path) -> MelVQModel:
-    """
-    The audio tokenizer in a folder, ready to encode, on the GPU where there is one.
-
-    Raises:
-        ValueError: if the folder holds another model, such as a GPT.
-    """
-    model_type = MelVQConfig.get_config_dict(audio_tokenizer)[0].get("model_type")
-    if model_type != MelVQConfig.model_type:
-        raise ValueError(
-            f"`audio_tokenizer` {str(audio_tokenizer)!r} holds a model of type {model_type!r}, expected "
-            f"{MelVQConfig.model_type!r}; in a GPT checkpoint it is the folder audio_tokenizer."
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return MelVQModel.from_pretrained(audio_tokenizer).eval().to(device)
-
-
 def check_geometry(feature_extractor: MelFeatureExtractor, config: MelVQConfig) -> None:
     """`ValueError` unless the mels have the bands, frames and scale that the audio tokenizer was made for."""
     geometry = {"num_frames": feature_extractor.num_frames, **feature_extractor.spectrogram_geometry}
@@ -137,35 +142,6 @@ def check_geometry(feature_extractor: MelFeatureExtractor, config: MelVQConfig) 
         )
 
 
-def roll_frames(clip_id: str, seed: int, audible: np.ndarray, first_frame: int = 0) -> list[int]:
-    """
-    By how many frames the mel of `clip_id` is rolled in view 0 (none), 1, 2, ...: all rolls, each once. Those that
-    begin with an audible frame come first, so that a GPT does not learn to begin with a long silence.
-
-    Args:
-        clip_id (`str`): the clip.
-        seed (`int`): with the clip's id it decides the order.
-        audible (`np.ndarray` of shape `(num_mel_frames,)`): which frames can be heard, see [`audible_frames`].
-        first_frame (`int`): frame of the rolled mel with which the sentence begins.
-    """
-    starts = list(range(len(audible)))
-    random.Random(f"{seed}/{clip_id}").shuffle(starts)
-    starts.sort(key=lambda start: not audible[start])  # a stable sort: each half stays shuffled
-    rolls = [(first_frame - start) % len(audible) for start in starts]
-    return [0, *(roll for roll in rolls if roll)]
-
-
-def audible_frames(mel: np.ndarray) -> np.ndarray:
-    """Frames (num_mel_frames,) of a mel whose loudest band is at most `AUDIBLE_RANGE` below that of the clip."""
-    levels = mel.max(axis=0)
-    return levels >= levels.max() - AUDIBLE_RANGE
-
-
-def view_id(clip_id: str, view: int) -> str:
-    """The row's id of view `view` of a clip."""
-    return clip_id if view == 0 else f"{clip_id}@{view}"
-
-
 def _check_counts(num_views: int, batch_size: int, num_mel_frames: int) -> None:
     if not 1 <= num_views <= num_mel_frames:
         raise ValueError(
@@ -175,89 +151,79 @@ def _check_counts(num_views: int, batch_size: int, num_mel_frames: int) -> None:
         raise ValueError(f"`batch_size` is {batch_size}; it has to be at least 1.")
 
 
-class _CodeEncoder:
-    """Mels in [0, 1] as stored -> codes as stored."""
-
-    def __init__(self, model: MelVQModel, feature_extractor: MelFeatureExtractor, seed: int):
-        self.model = model
-        self.feature_extractor = feature_extractor
-        self.seed = seed
-        self.code_dtype = np.min_scalar_type(model.config.codebook_size - 1)
-
-    @torch.no_grad()
-    def view(self, ids: list[str], mels: np.ndarray, view: int) -> list[np.ndarray]:
-        """Codes of one view of every clip; `mels` has the shape `(batch_size, feature_size, num_mel_frames)`."""
-        first_frame = (mels.shape[-1] - self.feature_extractor.num_frames) // 2
-        rolled = np.stack(
-            [
-                np.roll(mel, roll_frames(clip_id, self.seed, audible_frames(mel), first_frame)[view], axis=-1)
-                for clip_id, mel in zip(ids, mels, strict=True)
-            ]
-        )
-        features = self.feature_extractor.normalize(torch.from_numpy(rolled.astype(np.float32)))
-        codes = self.model.encode(features.to(self.model.device)).audio_codes  # (B, 1, num_codes)
-        return list(codes.squeeze(1).cpu().numpy().astype(self.code_dtype))
+def _features(label: Any, config: MelVQConfig) -> Features:
+    code_type = Value(str(np.min_scalar_type(config.codebook_size - 1)))
+    return Features({"id": Value("string"), "label": label, "codes": List(code_type, length=config.num_codes)})
 
 
-def _encode_split(mels: Dataset, encoder: _CodeEncoder, num_views: int, batch_size: int, cache_file: Path) -> Dataset:
-    codes = List(Value(str(encoder.code_dtype)), length=encoder.model.config.num_codes)
-    features = Features({"id": Value("string"), "label": mels.features["label"], "codes": codes})
-
-    def encode(batch: dict) -> dict:
-        ids, labels = list(batch["id"]), list(batch["label"])
-        views = [encoder.view(ids, batch["mel"], view) for view in range(num_views)]
-        return {
-            "id": [view_id(clip_id, view) for clip_id in ids for view in range(num_views)],
-            "label": [label for label in labels for _ in range(num_views)],
-            "codes": [codes for views_of_clip in zip(*views, strict=True) for codes in views_of_clip],
-        }
-
-    tokens = mels.with_format("numpy").map(
-        encode,
-        batched=True,
-        batch_size=batch_size,
-        remove_columns=mels.column_names,
-        features=features,
-        cache_file_name=str(cache_file),
-        load_from_cache_file=False,
-        new_fingerprint=uuid.uuid4().hex,
-        desc="Mels to codes",
-    )
-    return tokens.with_format(None)
+def _mel_files(rows: Dataset) -> list[MelFile]:
+    paths = [file["filename"] for file in rows.cache_files]
+    return [MelFile(path, Dataset.from_file(path).num_rows) for path in paths]
 
 
-def _report(tokens: DatasetDict, config: MelVQConfig) -> dict:
+def _digest_model(model: MelVQModel) -> str:
+    """A text that changes with the config and the weights of the audio tokenizer."""
+    config = {name: value for name, value in model.config.to_dict().items() if name not in ORIGIN_FIELDS}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, weights in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weights.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _digest_dataset(dataset_path: Path, mels: DatasetDict) -> str:
+    """A text that changes with the mels: the fingerprint and the columns of each split, and the sizes of its files."""
+    digest = hashlib.sha256()
+    for split, rows in mels.items():
+        digest.update(split.encode())
+        for name in ("state.json", "dataset_info.json"):
+            digest.update(Path(dataset_path, split, name).read_bytes())
+        sizes = [Path(file["filename"]).stat().st_size for file in rows.cache_files]
+        digest.update(json.dumps(sizes).encode())
+    return digest.hexdigest()
+
+
+def _report(
+    shards: list[tuple[Shard, dict[str, Any]]],
+    config: MelVQConfig,
+    feature_extractor: MelFeatureExtractor,
+    class_names: list[str],
+) -> dict[str, Any]:
+    rows: dict[str, int] = {}
+    code_counts: dict[str, np.ndarray] = {}
+    label_counts: dict[str, np.ndarray] = {}
+    for shard, record in shards:
+        rows[shard.split] = rows.get(shard.split, 0) + record["rows"]
+        for counts, name in ((code_counts, "code_counts"), (label_counts, "label_counts")):
+            counts[shard.split] = counts.get(shard.split, 0) + np.array(record["notes"][name])
     return {
-        "rows": {split: rows.num_rows for split, rows in tokens.items()},
-        "different_codes": {split: _count_codes(rows, config.codebook_size) for split, rows in tokens.items()},
+        "rows": rows,
+        "rows_per_class": {
+            name: {split: int(counts[label]) for split, counts in label_counts.items()}
+            for label, name in enumerate(class_names)
+        },
         "codebook_size": config.codebook_size,
         "num_codes": config.num_codes,
+        "clip_seconds": feature_extractor.num_samples / feature_extractor.sampling_rate,
+        **sum_up_codes(code_counts),
     }
 
 
-def _log_report(report: dict, output_dir: str | Path) -> None:
+def _log_report(report: dict[str, Any]) -> None:
     logger.info(
-        "Wrote %s: %s rows of %d codes in %.1f s; the training rows use %d of %d codes.",
-        output_dir,
+        "The token dataset has %s rows of %d codes; the training rows use %d of %d codes.",
         " + ".join(f"{count} {split}" for split, count in report["rows"].items()),
         report["num_codes"],
-        report["seconds"],
         report["different_codes"]["train"],
         report["codebook_size"],
     )
 
 
-def _count_codes(tokens: Dataset, codebook_size: int) -> int:
-    used = np.zeros(codebook_size, dtype=bool)
-    for batch in tokens.with_format("numpy").iter(batch_size=1000):
-        used[np.unique(batch["codes"])] = True
-    return int(used.sum())
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_token_dataset`]."""
     parser = argparse.ArgumentParser(
-        description="Encode a mel dataset with a trained audio tokenizer into codes, the input of train_gpt."
+        description="Encode a mel dataset with a trained audio tokenizer into codes, the input of train_gpt. With "
+        "several GPUs: accelerate launch -m melspec_gpt.datasets_scripts.token_dataset ..."
     )
     parser.add_argument("--dataset_path", required=True, help="mel dataset, as written by build_audio_folder")
     parser.add_argument(
@@ -273,6 +239,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=8, help="clips encoded at once (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the shifts (default: %(default)s)")
+    parser.add_argument(
+        "--num_proc", type=int, default=None, help="worker processes on the CPU (default: one, without workers)"
+    )
     run_build(parser, build_token_dataset, argv)
 
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
+import datasets
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
@@ -86,6 +87,9 @@ def loopback_hub(cache: Path) -> Iterator[LoopbackHub]:
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
         patch.setattr(transformers_hub, "_hf_api", None)  # keeps the address it was made with
         patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+        patch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache / "datasets")
         patch.setattr(constants, "HF_HUB_OFFLINE", False)
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(_http.time, "sleep", lambda seconds: None)  # between attempts
@@ -195,10 +199,15 @@ class Handler(BaseHTTPRequestHandler):
     def list_tree(self, content, kind, name, revision, folder=None):
         if (repository := self.find(kind, name, revision)) is not None:
             files = repository.files(revision)
-            found = {path: files[path] for path in files if path.startswith(f"{folder}/" if folder else "")}
+            start = f"{folder}/" if folder else ""
+            found = {path: files[path] for path in files if path.startswith(start)}
             if folder and not found:
                 return self.refuse(404, f"There is no {folder}.", "EntryNotFound")
-            entries = [{"type": "file", "path": p, "size": len(c), "oid": git_id(c)} for p, c in found.items()]
+            folders = {start + path.removeprefix(start).partition("/")[0] for path in found} - found.keys()
+            if parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() != "true":
+                found = {path: content for path, content in found.items() if "/" not in path.removeprefix(start)}
+            entries = [{"type": "directory", "path": path, "oid": git_id(path.encode())} for path in sorted(folders)]
+            entries += [{"type": "file", "path": p, "size": len(c), "oid": git_id(c)} for p, c in found.items()]
             self.reply_json(entries)
         return None
 

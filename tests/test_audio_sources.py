@@ -1,10 +1,8 @@
-"""Sound files, folder listings and metadata files."""
+"""Folder listings and metadata files."""
 
 import os
 
-import numpy as np
 import pytest
-import soundfile
 
 from melspec_gpt.datasets_scripts.audio_sources import (
     AudioListing,
@@ -12,68 +10,11 @@ from melspec_gpt.datasets_scripts.audio_sources import (
     find_audio_files,
     find_column,
     find_metadata,
+    find_source_column,
+    ignored_files_warning,
     path_inside,
-    read_audio,
     read_metadata,
 )
-
-RATE = 8000
-
-
-def write_noise(path, num_samples=4000, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (num_samples, channels) if channels > 1 else (num_samples,)
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-    soundfile.write(path, samples, RATE)
-    return samples
-
-
-def test_mono_file_is_read_as_a_vector(tmp_path):
-    samples = write_noise(tmp_path / "a.wav")
-    audio, rate = read_audio(tmp_path / "a.wav")
-    assert rate == RATE
-    assert audio.dtype == np.float32
-    np.testing.assert_allclose(audio, samples, atol=1e-4)
-
-
-def test_stereo_file_is_read_channels_first(tmp_path):
-    samples = write_noise(tmp_path / "a.wav", channels=2)
-    audio, _ = read_audio(tmp_path / "a.wav")
-    np.testing.assert_allclose(audio, samples.T, atol=1e-4)
-
-
-def test_reading_stops_after_max_seconds(tmp_path):
-    write_noise(tmp_path / "a.wav", num_samples=4000)
-    whole, _ = read_audio(tmp_path / "a.wav")
-    start, _ = read_audio(tmp_path / "a.wav", max_seconds=0.1)
-    np.testing.assert_array_equal(start, whole[:800])
-
-
-@pytest.mark.parametrize("extension", ["flac", "ogg", "mp3", "aiff"])
-def test_other_containers_are_read(tmp_path, extension):
-    write_noise(tmp_path / f"a.{extension}")
-    audio, rate = read_audio(tmp_path / f"a.{extension}")
-    assert rate == RATE
-    assert len(audio) >= 4000
-    assert np.abs(audio).max() > 0.1
-
-
-@pytest.mark.parametrize("content", [b"", b"not a sound file at all"])
-def test_unreadable_file_is_a_value_error(tmp_path, content):
-    (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as sound: Format"):
-        read_audio(tmp_path / "a.wav")
-
-
-def test_samples_without_header_are_a_value_error(tmp_path):
-    (tmp_path / "a.raw").write_bytes(b"0" * 1000)
-    with pytest.raises(ValueError, match="without a header"):
-        read_audio(tmp_path / "a.raw")
-
-
-def test_absent_file_is_a_value_error(tmp_path):
-    with pytest.raises(ValueError, match="no such file"):
-        read_audio(tmp_path / "absent.wav")
 
 
 def test_files_are_listed_in_order_without_hidden_ones(tmp_path):
@@ -92,8 +33,17 @@ def test_links_to_files_are_followed_and_circles_are_not(tmp_path):
     folder.mkdir()
     (folder / "link.wav").symlink_to(tmp_path / "elsewhere.wav")
     (folder / "circle").symlink_to(folder)
-    audio, _ = find_audio_files(folder)
+    audio, others = find_audio_files(folder)
     assert [path.name for path in audio] == ["link.wav"]
+    assert ignored_files_warning(others, "no sound") == ["Passed over, no sound: 1 x link to a folder."]
+
+
+def test_a_folder_called_like_a_sound_file_is_listed_and_searched(tmp_path):
+    (tmp_path / "a.wav").mkdir()
+    (tmp_path / "a.wav" / "b.mp4").touch()
+    audio, others = find_audio_files(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in audio] == ["a.wav", "a.wav/b.mp4"]
+    assert others == []
 
 
 @pytest.mark.parametrize("name", ["../a.wav", "/etc/a.wav", "dog/../../a.wav", "", ".", ".."])
@@ -122,6 +72,18 @@ def test_what_is_no_clip_is_left_out_with_a_reason(tmp_path, name, label, reason
     assert [clip.clip_id for clip in listing.clips] == ["a.wav"]
     assert [entry["file"] for entry in listing.left_out] == [name]
     assert reason in listing.left_out[0]["reason"]
+
+
+def test_the_recording_of_a_clip_is_kept(tmp_path):
+    listing = AudioListing()
+    listing.add(tmp_path, "a.wav", "dog", split=None, source_id="abc")
+    listing.add(tmp_path, "b.wav", "dog", split=None)
+    assert [clip.source_id for clip in listing.clips] == ["abc", None]
+
+
+@pytest.mark.parametrize("name", ["source_id", "source", "youtube_id", "freesound_id", None])
+def test_the_column_with_the_recording_has_several_names(name):
+    assert find_source_column([{"label": "dog"}, {name: "abc"} if name else {}]) == name
 
 
 def test_csv_with_byte_order_mark_and_short_rows(tmp_path):

@@ -12,6 +12,8 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModel
 
 import melspec_gpt  # noqa: F401  registers the Auto classes
+from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
+from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -93,3 +95,24 @@ def test_interpolation_ends_at_the_reconstructions(run, tokens):
     table = rows_of(run("interpolation.py", *arguments.split()))
     assert [row[1] for row in table[2:]] == ["equal codes", "mel distance"]
     assert {row[5] for row in table[2:]} == {"yes"}
+
+
+def test_training_compares_equally_large_models(run):
+    sizes = "--num_hidden_layers 1 --hidden_size 16 --num_attention_heads 2 --num_codes 12 --batch_size 2"
+    options = "--num_steps 1 --threads 1 --variants original ours"
+    table = rows_of(run("training.py", *sizes.split(), *options.split()))
+    assert [row[0] for row in table[2:]] == ["original's formulation, dropout 0.5", "ours, without dropout"]
+    assert all(float(cell) > 0 for row in table[2:] for cell in row[1:])
+    assert table[2][3] == "1.00"
+
+
+def test_original_formulation_is_the_same_network(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = runpy.run_path(str(BENCHMARKS / "training.py"))
+    config = MelGPTConfig(num_hidden_layers=2, hidden_size=16, num_attention_heads=2, num_codes=12)
+    explicit, ours = module["ExplicitGPT"](config).eval(), MelGPTForCausalLM(config).eval()
+    with torch.no_grad():
+        for copy, parameter in zip(explicit.parameters(), ours.parameters(), strict=True):
+            copy.copy_(parameter)
+    ids = torch.randint(128, (2, 13))
+    torch.testing.assert_close(explicit(ids), ours(ids, labels=ids).loss)

@@ -1,11 +1,13 @@
 """From the ESC-10 collection to a mel dataset."""
 
 import csv
+import zipfile
 
 import numpy as np
 import pytest
 import soundfile
 from datasets import load_from_disk
+from loopback_files import LoopbackFiles
 
 from melspec_gpt.datasets_scripts.build_esc10 import build_esc10, list_esc10, main
 
@@ -112,6 +114,72 @@ def test_default_clips_have_five_seconds(data_dir, tmp_path):
     assert load_from_disk(tmp_path / "mels")["train"].features["mel"].shape == (80, 430)
 
 
+@pytest.fixture
+def esc50(tmp_path):
+    """Folds 1, 4 and 5 of ESC-50 with three clips each, one of them of no class of ESC-10."""
+    folder = tmp_path / "esc50"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "meta").mkdir()
+    rows = [["filename", "fold", "target", "category", "esc10", "src_file", "take"]]
+    for fold in (1, 4, 5):
+        for target, category, member in ((12, "crackling_fire", True), (0, "dog", True), (5, "cat", False)):
+            name = f"{fold}-{fold}0{target}-A-{target}.wav"
+            samples = np.random.default_rng(fold + target).uniform(-0.5, 0.5, 8000)
+            soundfile.write(folder / "audio" / name, samples, 8000)
+            rows.append([name, fold, target, category, member, f"{fold}0{target}", "A"])
+    with open(folder / "meta" / "esc50.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+def test_clips_of_esc50_get_the_names_of_esc10(esc50):
+    listing = list_esc10(esc50)
+    assert listing.class_names[:2] == ["Dog bark", "Rain"]
+    assert len(listing.class_names) == 10
+    assert [(clip.clip_id, clip.label, clip.split, clip.source_id) for clip in listing.clips] == [
+        ("audio/1-100-A-0.wav", "Dog bark", "train", "100"),
+        ("audio/4-400-A-0.wav", "Dog bark", "validation", "400"),
+        ("audio/5-500-A-0.wav", "Dog bark", "test", "500"),
+        ("audio/1-1012-A-12.wav", "Fire crackling", "train", "1012"),
+        ("audio/4-4012-A-12.wav", "Fire crackling", "validation", "4012"),
+        ("audio/5-5012-A-12.wav", "Fire crackling", "test", "5012"),
+    ]
+
+
+def test_esc50_is_built(esc50, tmp_path):
+    build_esc10(esc50, tmp_path / "mels", clip_seconds=0.5, classes=["Dog bark"])
+    dataset = load_from_disk(tmp_path / "mels")
+    assert {split: rows.num_rows for split, rows in dataset.items()} == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_recordings_are_the_freesound_clips(data_dir):
+    listing = list_esc10(data_dir)
+    assert {clip.source_id for clip in listing.clips if clip.label == "Rain"} == {"1001"}
+
+
+def test_collection_may_lie_in_a_folder_of_its_own(data_dir, tmp_path):
+    assert list_esc10(tmp_path).clips == list_esc10(data_dir).clips
+
+
+def test_archive_is_fetched_once_and_unpacked(data_dir, tmp_path):
+    server = LoopbackFiles({})
+    with zipfile.ZipFile(tmp_path / "esc.zip", "w") as archive:
+        for path in sorted(data_dir.rglob("*.ogg")):
+            archive.write(path, f"ESC-10-master/{path.relative_to(data_dir)}")
+        archive.writestr("../evil.ogg", b"evil")
+    server.files["/master.zip"] = (tmp_path / "esc.zip").read_bytes()
+    options = f"--data_dir {tmp_path}/new --download --archive_url {server.url}/master.zip --clip_seconds 0.5"
+    for name in ("mels", "again"):
+        main(f"{options} --output_dir {tmp_path}/{name} --classes Rain".split())
+        assert load_from_disk(tmp_path / name)["train"]["id"][:] == [
+            f"002 - Rain/{fold}-1001-A.ogg" for fold in (1, 2, 3)
+        ]
+        assert "ESC-10.zip/../evil.ogg" in (tmp_path / name / "build_report.json").read_text()
+    assert len(server.requests) == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["ESC-10"]
+    server.stop()
+
+
 def test_real_collection_is_split_by_fold(shared_data):
     listing = list_esc10(shared_data / "esc10")
     assert folds_of_splits(listing) == {"train": {1, 2, 3}, "validation": {4}}
@@ -120,6 +188,9 @@ def test_real_collection_is_split_by_fold(shared_data):
     assert listing.class_names[-1] == "Fire crackling"
     assert not listing.left_out
     assert not listing.warnings
+    with open(shared_data / "esc10" / "metadata.csv", newline="") as file:
+        recordings = {row["filename"]: row["freesound_id"] for row in csv.DictReader(file)}
+    assert {clip.clip_id: clip.source_id for clip in listing.clips} == recordings
 
 
 def test_real_collection_without_its_metadata_is_the_same(shared_data, tmp_path):

@@ -59,6 +59,28 @@ def test_state_restores_the_same_continuation():
     assert torch.equal(first.codebook.weight, second.codebook.weight)
 
 
+def test_collected_latents_count_in_the_next_update():
+    quantizers = VectorQuantizer(8, 4, 0.25), VectorQuantizer(8, 4, 0.25)
+    first, second = (CodebookEMA(quantizer) for quantizer in quantizers)
+    latents = clustered_latents(8, seed=0)
+    torch.manual_seed(1)
+    first.update(latents)
+    torch.manual_seed(1)
+    second.collect(latents[:3])
+    second.update(latents[3:])
+    assert torch.equal(*(quantizer.codebook.weight for quantizer in quantizers))
+    assert second.collected == []
+
+
+def test_a_trained_codebook_is_not_started_anew():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 4, 0.25)
+    CodebookEMA(quantizer).update(clustered_latents(8, seed=0))
+    before = quantizer.codebook.weight.clone()
+    CodebookEMA(quantizer, decay=0.99, is_trained=True).update(clustered_latents(8, seed=1))
+    torch.testing.assert_close(quantizer.codebook.weight, before, atol=0.01, rtol=0)
+
+
 def update_on_two_processes() -> None:
     import torch.distributed as dist
 
@@ -66,7 +88,8 @@ def update_on_two_processes() -> None:
     quantizer = VectorQuantizer(8, 4, 0.25)
     codebook = CodebookEMA(quantizer)
     for step in range(3):
-        codebook.update(clustered_latents(8, seed=10 * step + dist.get_rank()))
+        # The last batch of a stream may be of other sizes on the two.
+        codebook.update(clustered_latents(8 - (step == 2) * dist.get_rank(), seed=10 * step + dist.get_rank()))
     copies = [torch.empty_like(quantizer.codebook.weight) for _ in range(2)]
     dist.all_gather(copies, quantizer.codebook.weight)
     assert torch.equal(*copies)

@@ -10,7 +10,12 @@ from safetensors.torch import load_file
 
 from melspec_gpt.modeling.modeling_gaussian_latent import reparameterize
 from melspec_gpt.training import latent_metrics
-from melspec_gpt.training.latent_metrics import active_units, mutual_information, perplexity
+from melspec_gpt.training.latent_metrics import (
+    active_units,
+    expected_mutual_information,
+    mutual_information,
+    perplexity,
+)
 
 METRICS_FOLDER = Path(latent_metrics.__file__).parent / "metrics"
 
@@ -58,6 +63,21 @@ def test_sampled_entropy_gives_the_same_with_less_noise():
     assert exact.mean().item() == pytest.approx(sampled.mean().item(), abs=4 * exact.std().item() / 10)
     assert sampled.std() < exact.std() / 4
     assert (sampled > 0).all()
+
+
+def test_many_draws_come_near_the_information_of_a_gaussian():
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(2000, 2, generator=generator)
+    log_variances = torch.full((2000, 2), math.log(0.5))
+    expected = 2 * 0.5 * math.log(1 + 1 / 0.5)
+    assert expected_mutual_information(means, log_variances, num_draws=5) == pytest.approx(expected, abs=0.05)
+
+
+def test_expected_information_is_repeatable_and_depends_on_the_seed():
+    means, log_variances = torch.randn(20, 3), torch.zeros(20, 3)
+    first = expected_mutual_information(means, log_variances)
+    assert first == expected_mutual_information(means, log_variances)
+    assert first != expected_mutual_information(means, log_variances, seed=1)
 
 
 def test_latents_that_ignore_the_clip_have_no_sampled_mutual_information():

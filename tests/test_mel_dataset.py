@@ -1,15 +1,21 @@
 """From a listing of clips to a mel dataset on disk."""
 
 import json
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from datasets import ClassLabel, load_from_disk
+from number_shards import folder_bytes
 
-from melspec_gpt.datasets_scripts.audio_sources import AudioListing, read_audio
-from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset, stratified_splits
+from melspec_gpt.datasets_scripts.audio_reading import read_audio
+from melspec_gpt.datasets_scripts.audio_sources import AudioListing
+from melspec_gpt.datasets_scripts.clip_options import ClipOptions
+from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 FLOAT16_STEP = 2**-11  # of values in [0.5, 1]
@@ -93,12 +99,26 @@ def test_unreadable_clip_is_reported_and_the_rest_goes_on(data_dir, tmp_path, fe
     assert report["clips_per_class"] == {"cat": {"train": 1}, "dog": {"train": 2}}
 
 
-def test_a_class_that_cannot_be_read_is_no_class(data_dir, tmp_path, feature_extractor):
+def test_a_class_that_cannot_be_read_stays_with_a_warning(data_dir, tmp_path, feature_extractor):
+    # Shards are written before it is known which files can be read, and labels are numbers in them.
     for name in ("cat1", "cat2"):
         (data_dir / f"{name}.wav").write_bytes(b"broken")
     report = build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
-    assert load_from_disk(tmp_path / "mels")["train"].features["label"].names == ["dog"]
-    assert "'cat'" in report["warnings"][0]
+    train = load_from_disk(tmp_path / "mels")["train"]
+    assert train.features["label"].names == ["cat", "dog"]
+    assert set(train["label"][:]) == {1}
+    assert report["warnings"] == ["No clip of 'cat' can be read; the class stays, without clips."]
+
+
+def test_a_class_whose_training_files_are_broken_gets_a_warning(data_dir, tmp_path, feature_extractor):
+    (data_dir / "cat1.wav").write_bytes(b"broken")
+    listing = listing_of(data_dir, ["dog1", "cat1"], split="train")
+    listing.add(data_dir, "cat2.wav", "cat", "validation")
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    assert report["clips_per_class"]["cat"] == {"train": 0, "validation": 1}
+    assert report["warnings"] == [
+        "The class 'cat' has no training clip: none of its 1 files for training can be read."
+    ]
 
 
 def test_nothing_readable_is_an_error_that_leaves_nothing(data_dir, tmp_path, feature_extractor):
@@ -108,11 +128,18 @@ def test_nothing_readable_is_an_error_that_leaves_nothing(data_dir, tmp_path, fe
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
 
 
-def test_readable_clips_are_split_so_that_every_class_is_validated(data_dir, tmp_path, feature_extractor):
+def test_splits_do_not_depend_on_what_can_be_read(data_dir, tmp_path, feature_extractor):
+    # They are part of the plan, which is made before the first file is read.
+    build_mel_dataset(
+        listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "whole", feature_extractor, validation_fraction=0.3
+    )
+    whole = load_from_disk(tmp_path / "whole")
     (data_dir / "dog1.wav").write_bytes(b"broken")
-    listing = listing_of(data_dir, ALL_NAMES)
-    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, validation_fraction=0.1)
-    assert report["clips_per_class"] == {"cat": {"train": 1, "validation": 1}, "dog": {"train": 1, "validation": 1}}
+    build_mel_dataset(
+        listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "broken", feature_extractor, validation_fraction=0.3
+    )
+    for split, rows in load_from_disk(tmp_path / "broken").items():
+        assert rows["id"][:] == [clip_id for clip_id in whole[split]["id"][:] if clip_id != "dog1.wav"]
 
 
 def test_given_splits_are_kept(data_dir, tmp_path, feature_extractor):
@@ -137,30 +164,105 @@ def test_a_second_build_sees_changed_files(data_dir, tmp_path, feature_extractor
     assert after.max() == 0
 
 
-def test_workers_give_the_same_rows_in_the_same_order(data_dir, tmp_path, feature_extractor):
+def test_workers_change_no_byte(data_dir, tmp_path, feature_extractor):
     listing = listing_of(data_dir, ALL_NAMES)
+    (data_dir / "cat2.wav").write_bytes(b"broken")
     for name, num_proc in (("one", None), ("two", 2)):
-        build_mel_dataset(listing, data_dir, tmp_path / name, feature_extractor, num_proc=num_proc)
-    one, two = (load_from_disk(tmp_path / name)["train"].with_format("numpy") for name in ("one", "two"))
-    assert one["id"][:].tolist() == two["id"][:].tolist()
-    np.testing.assert_array_equal(one["mel"][:], two["mel"][:])
+        build_mel_dataset(
+            listing,
+            data_dir,
+            tmp_path / name,
+            feature_extractor,
+            clip_options=ClipOptions(hop_seconds=0.5),
+            validation_fraction=0.4,
+            num_proc=num_proc,
+        )
+    assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "two")
+
+
+def test_a_killed_build_is_continued(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES)
+    listing.add(data_dir, "killer.npy", "dog", "validation")
+    arguments = (listing, data_dir, tmp_path / "mels", feature_extractor)
+    child = multiprocessing.get_context("fork").Process(
+        target=build_mel_dataset, args=arguments, kwargs={"load_mel": lambda _: os.kill(os.getpid(), signal.SIGKILL)}
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    finished = next((tmp_path / "mels.partial").rglob("train/*.arrow")).stat().st_ino
+    report = build_mel_dataset(*arguments)
+    assert next((tmp_path / "mels").rglob("train/*.arrow")).stat().st_ino == finished
+    assert [entry["file"] for entry in report["left_out"]] == ["killer.npy"]
+
+
+def test_a_build_is_continued_only_with_the_same_files(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ["dog1"])
+    build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    os.utime(data_dir / "dog1.wav", (0, 0))
+    with pytest.raises(ValueError, match="other `sources`"):
+        build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seed": 1},
+        {"validation_fraction": 0.5},
+        {"max_clips_per_class": 1},
+        {"clip_options": ClipOptions(loudness=-20)},
+    ],
+)
+def test_other_options_are_named(data_dir, tmp_path, feature_extractor, arguments):
+    listing = listing_of(data_dir, ALL_NAMES)
+    build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
+        build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, **arguments)
+
+
+def test_the_same_build_again_is_no_work(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES)
+    first = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "mels").rglob("*")}
+    assert build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor) == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "mels").rglob("*")} == before
+
+
+def test_long_files_are_cut_to_clips(data_dir, tmp_path, feature_extractor):
+    report = build_mel_dataset(
+        listing_of(data_dir, ["dog1", "dog2"]),
+        data_dir,
+        tmp_path / "mels",
+        feature_extractor,
+        clip_options=ClipOptions(hop_seconds=0.5),
+    )
+    assert report["clips"] == {"train": 8}
+    assert load_from_disk(tmp_path / "mels")["train"]["id"][:] == [
+        f"{name}.wav#{index}" for name in ("dog1", "dog2") for index in range(4)
+    ]
+
+
+def test_published_mels_are_taken_as_they_are(data_dir, tmp_path, feature_extractor):
+    mel = np.linspace(0, 1, feature_extractor.feature_size * feature_extractor.num_mel_frames, dtype=np.float32)
+    mel = mel.reshape(feature_extractor.feature_size, -1)
+    np.save(data_dir / "dog9.npy", mel)
+    (data_dir / "dog8.npy").write_bytes(b"broken")
+    listing = listing_of(data_dir, ["dog1"])
+    for name in ("dog9.npy", "dog8.npy"):
+        listing.add(data_dir, name, "dog", None)
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, load_mel=np.load)
+    stored = rows_by_id(load_from_disk(tmp_path / "mels"))["dog9.npy"]["mel"]
+    np.testing.assert_array_equal(stored, mel.astype(np.float16))
+    assert [entry["file"] for entry in report["left_out"]] == ["dog8.npy"]
+
+
+def test_clips_per_class_are_limited(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES)
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, max_clips_per_class=2)
+    assert report["clips_per_class"] == {"cat": {"train": 2}, "dog": {"train": 2}}
 
 
 @pytest.mark.parametrize("arguments", [{"validation_fraction": 1.0}, {"validation_fraction": -0.1}, {"num_proc": 0}])
 def test_impossible_arguments_are_named(data_dir, tmp_path, feature_extractor, arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         build_mel_dataset(listing_of(data_dir, ["dog1"]), data_dir, tmp_path / "mels", feature_extractor, **arguments)
-
-
-@pytest.mark.parametrize(
-    ("count", "fraction", "expected"), [(20, 0.1, 2), (2, 0.1, 1), (1, 0.5, 0), (3, 0.9, 2), (10, 0.0, 0)]
-)
-def test_share_of_a_class_in_validation(count, fraction, expected):
-    assert stratified_splits(["dog"] * count, fraction, seed=0).count("validation") == expected
-
-
-def test_split_depends_on_the_seed_and_not_on_other_classes():
-    dogs = stratified_splits(["dog"] * 50, 0.2, seed=0)
-    assert dogs == stratified_splits(["dog"] * 50, 0.2, seed=0)
-    assert dogs != stratified_splits(["dog"] * 50, 0.2, seed=1)
-    assert dogs == stratified_splits(["cat"] * 50 + ["dog"] * 50, 0.2, seed=0)[50:]

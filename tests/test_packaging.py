@@ -59,8 +59,9 @@ def test_wheel_holds_every_module_and_data_file(wheel_names):
         for path in folder.glob("*.py"):
             assert f"{prefix}/{path.name}" in wheel_names
     training = ROOT / "training"
-    for path in [*training.rglob("*.json"), *training.glob("cards/*.md"), *training.glob("metrics/*/*.py")]:
-        assert f"melspec_gpt/{path.relative_to(ROOT).as_posix()}" in wheel_names
+    for pattern in ("**/*.json", "**/*.yaml", "recipes/*.sh", "cards/*.md", "metrics/*/*.py"):
+        for path in training.glob(pattern):
+            assert f"melspec_gpt/{path.relative_to(ROOT).as_posix()}" in wheel_names
 
 
 def test_wheel_holds_no_tests_and_no_second_package(wheel_names):

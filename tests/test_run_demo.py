@@ -166,10 +166,13 @@ def test_unusable_folders_are_explained(tmp_path, capsys):
     assert not output_dir.exists()
 
 
-def test_unreadable_clips_are_explained(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "explanation"), [("0.wav", "Only one of the 2 clips"), ("1.wav", "No clip is left for training")]
+)
+def test_unreadable_clips_are_explained(tmp_path, capsys, name, explanation):
     data_dir = write_clips(tmp_path / "clips", ["a"], num_clips=2)
-    (data_dir / "a" / "1.wav").write_text("no sound")
-    assert "Only one of the 2 clips" in refusal(capsys, *command(data_dir, tmp_path / "out"))
+    (data_dir / "a" / name).write_text("no sound")
+    assert explanation in refusal(capsys, *command(data_dir, tmp_path / "out"))
 
 
 def test_output_folder_of_something_else_is_left_alone(clips, tmp_path, capsys):

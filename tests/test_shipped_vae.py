@@ -67,5 +67,5 @@ def test_card_gives_the_measured_numbers():
     card = (CHECKPOINT / "README.md").read_text(encoding="utf-8")
     metrics = json.loads((CHECKPOINT / "evaluation.json").read_text())["metrics"]
     assert f"{metrics['elbo']:.1f}, {metrics['importance_weighted_nll']:.1f}" in card
-    assert f"{metrics['kl_loss']:.1f}; {metrics['active_units']:.0f} of 32" in card
+    assert f"{metrics['kl_loss']:.1f}; {metrics['active_units']:.0f} of 12" in card
     assert f"{metrics['reconstruction_nats_per_code']:.2f} / {metrics['random_latent_nats_per_code']:.2f}" in card

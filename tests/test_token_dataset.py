@@ -1,22 +1,25 @@
 """From a mel dataset and an audio tokenizer to a token dataset."""
 
 import json
+import multiprocessing
+import os
+import shutil
+import signal
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import ClassLabel, List, Value, load_from_disk
+from accelerate import PartialState, debug_launcher
+from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
+from number_shards import folder_bytes
 
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.datasets_scripts.audio_sources import AudioListing
 from melspec_gpt.datasets_scripts.mel_dataset import build_mel_dataset
-from melspec_gpt.datasets_scripts.token_dataset import (
-    audible_frames,
-    build_token_dataset,
-    main,
-    roll_frames,
-)
+from melspec_gpt.datasets_scripts.shard_workers import Ranks
+from melspec_gpt.datasets_scripts.token_dataset import build_token_dataset, main
+from melspec_gpt.datasets_scripts.token_encoding import MelFile, TokenJob, audible_frames, read_rows, roll_frames
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
@@ -199,6 +202,153 @@ def test_what_is_no_mel_dataset_is_refused(folder, tmp_path):
     for path in (tmp_path / "tokens", tmp_path / "absent", folder / "clips"):
         with pytest.raises(ValueError, match="dataset_path"):
             build_token_dataset(path, folder / "audio_tokenizer", tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def many_mels(tmp_path_factory):
+    """A mel dataset of 70 training clips in one large file, and 3 validation clips; mels of noise."""
+    folder = tmp_path_factory.mktemp("many")
+    extractor = MelFeatureExtractor.from_clip_seconds(CLIP_SECONDS)
+    shape = (extractor.feature_size, extractor.num_mel_frames)
+    features = Features(
+        {"id": Value("string"), "label": ClassLabel(names=["a"]), "mel": Array2D(shape, "float16")},
+    )
+    generator = np.random.default_rng(0)
+    splits = {
+        split: Dataset.from_dict(
+            {
+                "id": [f"{split}{index}" for index in range(count)],
+                "label": [0] * count,
+                "mel": generator.random((count, *shape)).astype(np.float16),
+            },
+            features=features,
+        )
+        for split, count in (("train", 70), ("validation", 3))
+    }
+    DatasetDict(splits).save_to_disk(folder / "mels")
+    extractor.save_pretrained(folder / "mels", save_code=False)
+    small_tokenizer().save_pretrained(folder / "audio_tokenizer")
+    build_token_dataset(folder / "mels", folder / "audio_tokenizer", folder / "tokens", num_views=2)
+    return folder
+
+
+def build_two_views(folder, output_dir, **kwargs):
+    build_token_dataset(folder / "mels", folder / "audio_tokenizer", output_dir, num_views=2, **kwargs)
+
+
+def test_one_large_file_is_encoded_in_shards(many_mels):
+    tokens = load_from_disk(many_mels / "tokens")
+    assert len(list((many_mels / "tokens" / "train").glob("*.arrow"))) == 3
+    assert tokens["train"]["id"][:] == [f"train{index}{view}" for index in range(70) for view in ("", "@1")]
+    assert codes_by_id(tokens["train"])["train69"].tolist() == encode(many_mels, "train", 69)
+
+
+def encode(folder, split, row):
+    extractor = MelFeatureExtractor.from_pretrained(folder / "mels")
+    mel = torch.tensor(load_from_disk(folder / "mels")[split].with_format("numpy")[row]["mel"])
+    with torch.no_grad():
+        model = MelVQModel.from_pretrained(folder / "audio_tokenizer").eval()
+        return model.encode(extractor.normalize(mel)[None]).audio_codes[0, 0].tolist()
+
+
+@pytest.mark.parametrize("rows", [range(2), range(1, 4), range(2, 3), range(6), range(5, 6)])
+def test_rows_are_read_across_files(tmp_path, rows):
+    numbers = Dataset.from_dict({"number": list(range(6))})
+    numbers.save_to_disk(tmp_path, num_shards=3)
+    files = [MelFile(str(path), 2) for path in sorted(tmp_path.glob("*.arrow"))]
+    assert read_rows(files, rows)["number"][:] == list(rows)
+
+
+def test_a_killed_build_is_continued(many_mels, tmp_path, monkeypatch):
+    calls = []
+    encode_batch = TokenJob._encode
+
+    def kill_in_the_third_shard(job, ids, *args):
+        calls.append(ids)
+        if "train66" in ids:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode_batch(job, ids, *args)
+
+    monkeypatch.setattr(TokenJob, "_encode", kill_in_the_third_shard)
+    child = multiprocessing.get_context("fork").Process(
+        target=build_two_views, args=(many_mels, tmp_path / "tokens"), kwargs={"batch_size": 8}
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+    def note(job, ids, *args):
+        calls.append(ids)
+        return encode_batch(job, ids, *args)
+
+    monkeypatch.setattr(TokenJob, "_encode", note)
+    build_two_views(many_mels, tmp_path / "tokens")
+    assert {clip_id for ids in calls for clip_id in ids} == {
+        *(f"train{index}" for index in range(64, 70)),
+        *(f"validation{index}" for index in range(3)),
+    }
+    assert folder_bytes(tmp_path / "tokens") == folder_bytes(many_mels / "tokens")
+
+
+def test_workers_change_no_byte(many_mels, tmp_path):
+    build_two_views(many_mels, tmp_path / "tokens", num_proc=2)
+    assert folder_bytes(tmp_path / "tokens") == folder_bytes(many_mels / "tokens")
+
+
+def _build_on_two_ranks(folder, output_dir, log):
+    encode_batch = TokenJob._encode
+
+    def note(job, ids, *args):
+        (log / f"{PartialState().process_index}-{ids[0]}").touch()
+        return encode_batch(job, ids, *args)
+
+    TokenJob._encode = note
+    build_two_views(folder, output_dir)
+
+
+def test_ranks_share_the_shards_and_change_no_byte(many_mels, tmp_path):
+    (tmp_path / "log").mkdir()
+    debug_launcher(_build_on_two_ranks, args=(many_mels, tmp_path / "tokens", tmp_path / "log"), num_processes=2)
+    assert folder_bytes(tmp_path / "tokens") == folder_bytes(many_mels / "tokens")
+    batches = sorted(path.name for path in (tmp_path / "log").iterdir())
+    assert {name for name in batches if name.startswith("1-")} == {
+        *(f"1-train{index}" for index in (32, 40, 48, 56)),
+        "1-validation0",
+    }
+    assert len(batches) == len({name.partition("-")[2] for name in batches}) == 10
+
+
+def test_ranks_and_workers_exclude_each_other(many_mels, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "melspec_gpt.datasets_scripts.sharded_build.find_ranks", lambda: Ranks(0, 2, torch.device("cpu"))
+    )
+    with pytest.raises(ValueError, match="`num_proc` is 2, but a launcher runs 2 processes"):
+        build_two_views(many_mels, tmp_path / "tokens", num_proc=2)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"num_views": 1}, {"batch_size": 2}])
+def test_other_options_are_named(many_mels, tmp_path, change):
+    shutil.copytree(many_mels / "tokens", tmp_path / "tokens")
+    arguments = {"num_views": 2} | change
+    with pytest.raises(ValueError, match=f"`{next(iter(change))}`.*--overwrite"):
+        build_token_dataset(many_mels / "mels", many_mels / "audio_tokenizer", tmp_path / "tokens", **arguments)
+
+
+def test_other_weights_and_other_mels_are_noticed(folder, many_mels, tmp_path):
+    shutil.copytree(many_mels / "tokens", tmp_path / "tokens")
+    small_tokenizer(codebook_size=15).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="`audio_tokenizer`"):
+        build_token_dataset(many_mels / "mels", tmp_path / "other", tmp_path / "tokens", num_views=2)
+    with pytest.raises(ValueError, match="`sources`"):
+        build_token_dataset(folder / "mels", many_mels / "audio_tokenizer", tmp_path / "tokens", num_views=2)
+
+
+def test_the_same_build_again_is_no_work(many_mels, tmp_path, monkeypatch):
+    shutil.copytree(many_mels / "tokens", tmp_path / "tokens")
+    shutil.copytree(many_mels / "mels", tmp_path / "copied")  # the same mels in another place are the same
+    monkeypatch.setattr(TokenJob, "prepare", None)
+    report = build_token_dataset(tmp_path / "copied", many_mels / "audio_tokenizer", tmp_path / "tokens", num_views=2)
+    assert report["rows"] == {"train": 140, "validation": 3}
 
 
 @pytest.mark.parametrize("arguments", [{"num_views": 0}, {"num_views": 1000}, {"batch_size": 0}])

@@ -15,6 +15,7 @@ from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.training.arguments import RECIPES_FOLDER, parse_arguments
 from melspec_gpt.training.built_dataset import class_names, load_built_dataset
+from melspec_gpt.training.clip_randomness import clip_generators
 from melspec_gpt.training.loop import TrainingLoop
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.train_gpt import (
@@ -92,16 +93,29 @@ def config():
     return load_model_config(MelGPTConfig, "tiny", codebook_size=8, num_codes=50, id2label={0: "a", 1: "b"})
 
 
+def noisy(codes, labels, config, class_dropout=0.0, code_noise=0.0):
+    generators = clip_generators(range(len(codes)), 0)
+    return noisy_sentences(codes, labels, config, class_dropout, code_noise, generators)
+
+
 def test_sentences_without_noise_are_class_and_codes(config):
     codes, labels = torch.randint(8, (4, 50)), torch.tensor([0, 1, 1, 0])
-    sentences = noisy_sentences(codes, labels, config, class_dropout=0.0, code_noise=0.0)
+    sentences = noisy(codes, labels, config)
     assert torch.equal(sentences, torch.cat([8 + labels[:, None], codes], dim=1))
 
 
+def test_noise_of_a_clip_does_not_depend_on_its_batch(config):
+    codes, labels = torch.randint(8, (6, 50)), torch.ones(6, dtype=torch.long)
+    together = noisy(codes, labels, config, class_dropout=0.5, code_noise=0.5)
+    generators = clip_generators([4, 1], 0)
+    pair = noisy_sentences(codes[[4, 1]], labels[[4, 1]], config, 0.5, 0.5, generators)
+    assert torch.equal(pair, together[[4, 1]])
+    assert not torch.equal(together[:, 1:], codes)
+
+
 def test_class_dropout_hides_its_share_of_the_classes(config):
-    torch.manual_seed(0)
     codes, labels = torch.zeros(2000, 50, dtype=torch.long), torch.ones(2000, dtype=torch.long)
-    sentences = noisy_sentences(codes, labels, config, class_dropout=0.1, code_noise=0.0)
+    sentences = noisy(codes, labels, config, class_dropout=0.1)
     hidden = sentences[:, 0] == config.bos_token_id
     assert hidden.float().mean().item() == pytest.approx(0.1, abs=0.03)
     assert (sentences[~hidden, 0] == 9).all()
@@ -109,9 +123,8 @@ def test_class_dropout_hides_its_share_of_the_classes(config):
 
 
 def test_code_noise_replaces_its_share_of_the_codes(config):
-    torch.manual_seed(0)
     codes, labels = torch.zeros(200, 50, dtype=torch.long), torch.ones(200, dtype=torch.long)
-    sentences = noisy_sentences(codes, labels, config, class_dropout=0.0, code_noise=0.4)
+    sentences = noisy(codes, labels, config, code_noise=0.4)
     changed = (sentences[:, 1:] != 0).float().mean().item()
     assert changed == pytest.approx(0.4 * 7 / 8, abs=0.02)  # one of eight random codes is the old one
     assert sentences[:, 1:].max() == 7
@@ -126,7 +139,9 @@ def test_targets_are_the_true_codes_whatever_the_model_reads(config, tmp_path):
             return super().forward(input_ids=input_ids, labels=labels, **kwargs)
 
     model = Spy(config)
-    rows = [{"codes": torch.randint(8, (50,)), "label": torch.tensor(1)} for _ in range(2)]
+    rows = [
+        {"codes": torch.randint(8, (50,)), "label": torch.tensor(1), "row": torch.tensor(row)} for row in range(2)
+    ]
     arguments = GPTArguments(
         dataset_path="",
         output_dir=str(tmp_path),

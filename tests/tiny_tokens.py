@@ -28,7 +28,9 @@ def save_audio_tokenizer(folder: Path) -> str:
     return str(folder)
 
 
-def write_dataset(folder, num_codes=NUM_CODES, highest=CODEBOOK_SIZE - 1, splits=("train", "validation")) -> str:
+def write_dataset(
+    folder, num_codes=NUM_CODES, highest=CODEBOOK_SIZE - 1, splits=("train", "validation"), num_shards=1
+) -> str:
     """Learnable sentences: the class decides the first code, and each code the next one."""
     features = Features(
         {"id": Value("string"), "label": ClassLabel(names=NAMES), "codes": List(Value("uint8"), length=num_codes)}
@@ -39,5 +41,5 @@ def write_dataset(folder, num_codes=NUM_CODES, highest=CODEBOOK_SIZE - 1, splits
         codes = [[(5 * label + 3 * position) % (highest + 1) for position in range(num_codes)] for label in labels]
         rows = {"id": [f"{split}{index}" for index in range(NUM_CLIPS)], "label": labels, "codes": codes}
         data[split] = Dataset.from_dict(rows, features=features)
-    data.save_to_disk(folder)
+    data.save_to_disk(folder, num_shards=dict.fromkeys(splits, num_shards))
     return str(folder)

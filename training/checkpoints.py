@@ -1,9 +1,12 @@
-"""Where do the checkpoints of a run lie, which one is the newest, and which ones may go?"""
+"""Where do the checkpoints of a run lie, which one is the newest, which ones may go, and how is a folder replaced?"""
 
+import os
 import re
 import shutil
 from pathlib import Path
 
+# Names of folders that are being written, and of complete ones whose successor is being put in their place.
+INCOMPLETE, OUTDATED = "incomplete-", "outdated-"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 LATEST = "latest"
 
@@ -53,11 +56,70 @@ def rotate_checkpoints(output_dir: str, limit: int | None) -> None:
     """Deletes the oldest checkpoints until `limit` are left (`None` keeps all)."""
     if limit is not None:
         for path in list(list_checkpoints(output_dir).values())[:-limit]:
-            shutil.rmtree(path)
+            delete_folder(path)
+
+
+def delete_folder(folder: Path) -> None:
+    """Deletes a folder; one that is half deleted when the process is killed does not have its name any more."""
+    remainder = folder.with_name(INCOMPLETE + folder.name)
+    folder.rename(remainder)
+    shutil.rmtree(remainder)
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Gives the complete folder `source` its final name; what had that name before is deleted."""
+    """
+    Gives the complete folder `source` its final name, once its files are on the disk. What had that name before stays
+    complete until then, if necessary under a name from which [`recover_folder`] brings it back.
+    """
+    flush_folder(source)
+    outdated = target.with_name(OUTDATED + target.name)
     if target.exists():
-        shutil.rmtree(target)
+        shutil.rmtree(outdated, ignore_errors=True)
+        target.rename(outdated)
     source.rename(target)
+    flush(target.parent)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Puts in order what a process that was killed while it wrote `target` has left behind."""
+    outdated = target.with_name(OUTDATED + target.name)
+    if outdated.exists() and not target.exists():
+        outdated.rename(target)
+    shutil.rmtree(outdated, ignore_errors=True)
+    shutil.rmtree(target.with_name(INCOMPLETE + target.name), ignore_errors=True)
+
+
+def recover_checkpoints(output_dir: str) -> None:
+    """[`recover_folder`] for every checkpoint."""
+    folder = checkpoints_folder(output_dir)
+    for prefix in (OUTDATED, INCOMPLETE):
+        for path in folder.glob(f"{prefix}checkpoint-*"):
+            recover_folder(folder / path.name.removeprefix(prefix))
+
+
+def move_files(source: Path, target: Path) -> None:
+    """Moves every file of the complete folder `source` into `target`; none of them is ever half there."""
+    flush_folder(source)
+    for path in sorted(source.iterdir()):
+        path.replace(target / path.name)
+    source.rmdir()
+    flush(target)
+
+
+def flush_folder(folder: Path) -> None:
+    """Waits until everything in a folder is on the disk, so that it survives a crash of the machine."""
+    for path in folder.rglob("*"):
+        flush(path)
+    flush(folder)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the list of names in a folder, is on the disk."""
+    if os.name != "posix":
+        return  # other systems neither open folders nor flush a file that is opened for reading
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

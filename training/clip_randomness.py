@@ -8,13 +8,16 @@ import torch
 from datasets import Dataset
 
 from melspec_gpt.training.code_masks import random_code_mask
+from melspec_gpt.training.sharded_rows import ShardedRows
 
 SEED_BITS = 63
 ROW_COLUMN = "row"
 
 
-def number_rows(rows: Dataset) -> Dataset:
+def number_rows(rows: Dataset | ShardedRows) -> Dataset | ShardedRows:
     """Adds the column `row` with the number of each clip, which [`clip_generators`] needs."""
+    if isinstance(rows, ShardedRows):
+        return rows.numbered(ROW_COLUMN)
     columns = rows.format["columns"]
     return rows.add_column(ROW_COLUMN, range(len(rows))).with_format("torch", columns=[*columns, ROW_COLUMN])
 
@@ -36,6 +39,25 @@ def clip_generators(rows: Iterable[int], *context: int | str) -> list[torch.Gene
 def draw_noise(generators: Sequence[torch.Generator], *shape: int) -> torch.FloatTensor:
     """Standard normal noise of `shape` for each clip, `(batch_size, *shape)`."""
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+def with_random_codes(
+    codes: torch.LongTensor, share: float, codebook_size: int, generators: Sequence[torch.Generator]
+) -> torch.LongTensor:
+    """
+    Sentences in which some codes are replaced.
+
+    Args:
+        codes (`torch.LongTensor` of shape `(batch_size, num_codes)`): true codes.
+        share (`float`): probability of a random code instead of a code.
+        codebook_size (`int`): number of different codes.
+        generators (`Sequence[torch.Generator]`): one for each clip.
+    """
+    rows = []
+    for row, generator in zip(codes.cpu(), generators, strict=True):
+        replaced = torch.rand(row.shape, generator=generator) < share
+        rows.append(torch.where(replaced, torch.randint(codebook_size, row.shape, generator=generator), row))
+    return torch.stack(rows).to(codes.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +89,11 @@ class CodeNoise:
             Two `torch.LongTensor` of the shape of `codes`: what the encoder reads, and what the decoder reads.
         """
         hidden = torch.stack([self._hidden(generator) for generator in generators]).to(codes.device)
-        noise = [self._replacements(row, generator) for row, generator in zip(codes.cpu(), generators, strict=True)]
-        return codes.masked_fill(hidden, self.codebook_size), torch.stack(noise).to(codes.device)
+        noisy_codes = with_random_codes(codes, self.code_noise, self.codebook_size, generators)
+        return codes.masked_fill(hidden, self.codebook_size), noisy_codes
 
     def _hidden(self, generator: torch.Generator) -> torch.Tensor:
         rows, steps = self.grid_shape
         if torch.rand((), generator=generator) >= self.mask_probability:
             return torch.zeros(rows * steps, dtype=torch.bool)
         return random_code_mask(self.grid_shape, generator)
-
-    def _replacements(self, codes: torch.LongTensor, generator: torch.Generator) -> torch.LongTensor:
-        replaced = torch.rand(codes.shape, generator=generator) < self.code_noise
-        return torch.where(replaced, torch.randint(self.codebook_size, codes.shape, generator=generator), codes)

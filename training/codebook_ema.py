@@ -19,6 +19,7 @@ class CodebookEMA:
         decay (`float`): of the moving averages, per update.
         dead_share (`float`): share of an even use (1 / codebook_size) below which a vector is revived.
         kmeans_iterations (`int`): rounds of the k-means start.
+        is_trained (`bool`): whether the codebook is one to go on from, so that there is no k-means start.
     """
 
     def __init__(
@@ -27,14 +28,16 @@ class CodebookEMA:
         decay: float = 0.95,
         dead_share: float = 0.1,
         kmeans_iterations: int = 10,
+        is_trained: bool = False,
     ):
         self.quantizer = quantizer
         quantizer.codebook.weight.requires_grad_(False)
         self.decay = decay
         self.dead_share = dead_share
         self.kmeans_iterations = kmeans_iterations
-        self.usage = torch.zeros(quantizer.codebook.num_embeddings)
-        self.started = False
+        self.usage = torch.full((quantizer.codebook.num_embeddings,), float(is_trained))
+        self.started = is_trained
+        self.collected: list[torch.Tensor] = []
 
     @property
     def codebook(self) -> torch.Tensor:
@@ -48,10 +51,19 @@ class CodebookEMA:
         self.usage = state["usage"]
         self.started = state["started"]
 
+    def collect(self, latents: torch.Tensor) -> None:
+        """Keeps the latents of a batch whose gradients are accumulated for the next [`update`]."""
+        self.collected.append(latents.detach())
+
     @torch.no_grad()
     def update(self, latents: torch.Tensor) -> None:
-        """Moves the codebook towards `latents` (batch_size, codebook_dim, rows, steps) of one training step."""
-        vectors = gather_across_processes(latents.detach().float().permute(0, 2, 3, 1).flatten(0, 2))  # (N, C)
+        """
+        Moves the codebook towards `latents` (batch_size, codebook_dim, rows, steps) of one training step, and those
+        that were collected before.
+        """
+        latents = torch.cat([*self.collected, latents.detach()])
+        self.collected.clear()
+        vectors = gather_across_processes(latents.float().permute(0, 2, 3, 1).flatten(0, 2))  # (N, C)
         self.usage = self.usage.to(vectors.device)
         if not self.started:
             self._start(vectors)
@@ -100,9 +112,14 @@ def _random_rows(vectors: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def gather_across_processes(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, in the order of their ranks; every process has to bring equally many."""
+    """The rows (N, C) of all processes, in the order of their ranks; N may differ between them."""
     if not dist.is_initialized():
         return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, count)
+    counts = [other.item() for other in counts]
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded.contiguous())
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

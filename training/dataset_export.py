@@ -4,20 +4,27 @@ import json
 import shutil
 from pathlib import Path
 
+from datasets import Dataset
 from huggingface_hub import DatasetCardData
 
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.training.built_dataset import class_names, load_built_dataset
 from melspec_gpt.training.model_card import CARD_NAME, CardOptions, join_card, render
+from melspec_gpt.training.shard_index import INDEX_NAME, write_index
+from melspec_gpt.training.sharded_rows import PARQUET, no_progress_bars
 
 REPORT_NAME = "build_report.json"
 EXTRACTOR_NAME = "preprocessor_config.json"
+# A few megabytes of codes: small enough to be fetched while a training waits, large enough that files stay few.
+SHARD_ROWS = 16_384
+ROW_GROUP_ROWS = 1_024
 TAGS = ["audio", "melspec_gpt", "sound-effects", "vector-quantization"]
 
 
 def export_dataset(dataset: str | Path, folder: Path, options: CardOptions) -> None:
     """
-    Writes `data/<split>.parquet`, the files that describe the codes, and the card.
+    Writes `data/<split>-00000-of-00001.parquet` (more files where there are many rows), their index, the files that
+    describe the codes, and the card.
 
     Args:
         dataset (`str` or `Path`): token dataset, as datasets_scripts.token_dataset writes it.
@@ -36,8 +43,8 @@ def export_dataset(dataset: str | Path, folder: Path, options: CardOptions) -> N
         )
     report = json.loads(report_path.read_text(encoding="utf-8"))
     (folder / "data").mkdir()
-    for split, rows in splits.items():
-        rows.to_parquet(str(folder / "data" / f"{split}.parquet"))
+    shards = {split: write_shards(rows, split, folder, SHARD_ROWS) for split, rows in splits.items()}
+    write_index(folder, shards)
     for name in (REPORT_NAME, EXTRACTOR_NAME):
         shutil.copy(Path(dataset, name), folder / name)
     extractor = MelFeatureExtractor.from_pretrained(dataset)
@@ -52,6 +59,8 @@ def export_dataset(dataset: str | Path, folder: Path, options: CardOptions) -> N
         "num_views": report["num_views"],
         "clip_seconds": f"{extractor.num_samples / extractor.sampling_rate:g} seconds",
         "class_names": class_names(splits),
+        "num_files": sum(map(len, shards.values())),
+        "index_name": INDEX_NAME,
         "splits": [
             {"name": split, "rows": rows, "codes": report["different_codes"][split]}
             for split, rows in report["rows"].items()
@@ -65,8 +74,36 @@ def export_dataset(dataset: str | Path, folder: Path, options: CardOptions) -> N
         configs=[
             {
                 "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}.parquet"} for split in splits],
+                # With the number of files, so that those of an earlier upload are not among them.
+                "data_files": [
+                    {"split": split, "path": f"data/{split}-*-of-{len(files):05d}{PARQUET}"}
+                    for split, files in shards.items()
+                ],
             }
         ],
     )
     (folder / CARD_NAME).write_text(join_card(data.to_dict(), render("token_dataset", facts)), encoding="utf-8")
+
+
+def write_shards(rows: Dataset, split: str, folder: Path, shard_rows: int) -> dict[str, int]:
+    """
+    Writes a split in Parquet files of at most `shard_rows` rows, all of nearly one size.
+
+    Args:
+        rows (`Dataset`): the split.
+        split (`str`): its name.
+        folder (`Path`): folder of the dataset, with the folder `data` in it.
+        shard_rows (`int`): most rows of a file.
+
+    Returns:
+        `dict[str, int]`: the files in their order, and the rows in each.
+    """
+    count = max(1, -(-len(rows) // shard_rows))
+    written = {}
+    with no_progress_bars():
+        for index in range(count):
+            name = f"data/{split}-{index:05d}-of-{count:05d}{PARQUET}"
+            part = rows.shard(count, index, contiguous=True)
+            part.to_parquet(folder / name, batch_size=ROW_GROUP_ROWS)
+            written[name] = len(part)
+    return written

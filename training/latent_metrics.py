@@ -6,6 +6,8 @@ import torch
 
 # Burda et al., 2016 (arXiv:1509.00519): a unit is active if its mean varies more than this over the data.
 ACTIVE_UNIT_VARIANCE = 0.01
+# One draw from the posteriors of 80 clips leaves a deviation of about a tenth of a nat.
+INFORMATION_DRAWS = 20
 
 
 def active_units(means: torch.Tensor, threshold: float = ACTIVE_UNIT_VARIANCE) -> int:
@@ -55,6 +57,28 @@ def mutual_information(
         negative_entropy = -0.5 * (1 + math.log(2 * math.pi) + log_variances).sum(1)
     aggregated = torch.logsumexp(log_densities, dim=1) - math.log(len(means))
     return (negative_entropy - aggregated).mean().item()
+
+
+def expected_mutual_information(
+    means: torch.Tensor, log_variances: torch.Tensor, num_draws: int = INFORMATION_DRAWS, seed: int = 0
+) -> float:
+    """
+    The mean of [`mutual_information`], with sampled entropy, over `num_draws` draws from the posteriors: for comparing
+    models, since a single draw can tell them apart wrongly.
+
+    Args:
+        means, log_variances (`torch.FloatTensor` of shape `(num_clips, latent_size)`): posteriors.
+        num_draws (`int`): draws from each posterior.
+        seed (`int`): seed of the draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    means, deviations = means.double().cpu(), (0.5 * log_variances.double().cpu()).exp()
+    estimates = []
+    for _ in range(num_draws):
+        noise = torch.randn(means.shape, dtype=means.dtype, generator=generator)
+        latents = means + deviations * noise
+        estimates.append(mutual_information(means, log_variances.cpu(), latents, exact_entropy=False))
+    return sum(estimates) / num_draws
 
 
 def _log_densities(means: torch.Tensor, log_variances: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:

@@ -1,39 +1,43 @@
 """How is a model trained? One loop for all stages: steps, logs, validation, checkpoints, resuming, final model."""
 
-import json
 import logging
 import math
-import shutil
+import signal
+import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import skip_first_batches
 from accelerate.utils import broadcast, set_seed
 from torch import nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from melspec_gpt.training.arguments import RunArguments
-from melspec_gpt.training.checkpoints import (
-    checkpoints_folder,
-    find_checkpoint,
-    replace_folder,
-    rotate_checkpoints,
+from melspec_gpt.training.checkpoints import find_checkpoint
+from melspec_gpt.training.divergence import check_finite, check_step
+from melspec_gpt.training.loop_progress import ProgressBar
+from melspec_gpt.training.loop_setup import (
+    build_accelerator,
+    build_data_loader,
+    skip_batches,
+    with_batch_size_per_device,
 )
-from melspec_gpt.training.loop_setup import build_accelerator, build_data_loader
 from melspec_gpt.training.loop_state import LoopState, RunningMeans
-from melspec_gpt.training.optimization import build_schedule, schedule_position, set_learning_rates
+from melspec_gpt.training.loop_validation import log_media_if_due, same_random_numbers, validation_values
+from melspec_gpt.training.optimization import LearningRates
+from melspec_gpt.training.run_folder import RunFolder, check_writable
+from melspec_gpt.training.stop_signals import StopSignals
+from melspec_gpt.training.training_summary import write_summary
+from melspec_gpt.training.weight_averaging import WeightAverage
 
 logger = logging.getLogger(__name__)
 
 Metrics = Mapping[str, torch.Tensor | float]
-SUMMARY_NAME = "training_summary.json"
 
 
 def mean_of_each(values: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -52,7 +56,8 @@ class TrainingLoop:
     Args:
         arguments ([`RunArguments`]): settings.
         modules (`dict[str, nn.Module]`): everything that is trained. The first one is the model: it is saved with
-            `save_pretrained` into `output_dir` and `output_dir/best`.
+            `save_pretrained` into `output_dir` and `output_dir/best`; averaging of weights, compilation and gradient
+            checkpointing are for it.
         optimizers (`dict[str, torch.optim.Optimizer]`): the optimizer of each module, under the module's name.
         training_step: `(loop, batch) -> metrics`.
         train_dataset: indexable data set of the training split.
@@ -60,7 +65,12 @@ class TrainingLoop:
         validation_dataset: data set of the validation split, if there is one.
         collate_fn: makes a batch of a list of examples; by default the one of PyTorch.
         summarize_evaluation: `values of all clips -> metrics`; by default the mean of each.
-        log_media: `(loop) -> None`, called on the main process after each validation, to log pictures or sounds.
+        log_media: `(loop) -> None`, called on the main process after validations, to log pictures or sounds: see
+            `media_steps`. Not with sharded weights, which a single process cannot use.
+
+    Raises:
+        OSError: if nothing can be written into `output_dir`.
+        ValueError: if the arguments do not fit each other, the data set or the number of processes.
     """
 
     def __init__(
@@ -79,31 +89,43 @@ class TrainingLoop:
     ):
         if modules.keys() != optimizers.keys():
             raise ValueError(f"`optimizers` has the names {list(optimizers)}; expected those of {list(modules)}.")
-        if arguments.load_best_model_at_end and validation_dataset is None:
-            raise ValueError("`load_best_model_at_end` is True, but the data set has no validation split.")
-        self.arguments = arguments
+        for name in ("load_best_model_at_end", "early_stopping_patience"):
+            if getattr(arguments, name) and validation_dataset is None:
+                raise ValueError(f"`{name}` is {getattr(arguments, name)}, but the data set has no validation split.")
+        check_writable(arguments.output_dir)
+        self.accelerator = build_accelerator(arguments)
+        self.arguments = with_batch_size_per_device(arguments, self.accelerator.num_processes)
         self.training_step = training_step
         self.evaluation_step = evaluation_step
         self.summarize_evaluation = summarize_evaluation
         self.log_media = log_media
-        self.accelerator = build_accelerator(arguments)
         self.main_name = next(iter(modules))
-        self.schedules = {
-            name: build_schedule(optimizer, arguments.lr_scheduler_type, arguments.warmup_steps)
-            for name, optimizer in optimizers.items()
-        }
+        self._prepare(modules, optimizers)
+        build = partial(build_data_loader, self.accelerator, self.arguments)
+        self.train_loader = build(train_dataset, "train", collate_fn)
+        self.validation_loader = None
+        if validation_dataset is not None:
+            self.validation_loader = build(validation_dataset, "validation", collate_fn)
+        self.folder = RunFolder(self.accelerator, arguments.output_dir, arguments.checkpoints_total_limit)
+        self.state = LoopState(batches_per_epoch=len(self.train_loader))
+        self.means = RunningMeans()
+        self.register_for_checkpointing(self.state)
+        self.average = None
+        if arguments.ema_decay:
+            self.average = WeightAverage(self.unwrapped(), arguments.ema_decay)
+            self.register_for_checkpointing(self.average)
+
+    def _prepare(self, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> None:
+        arguments, model = self.arguments, modules[self.main_name]
+        if arguments.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        if arguments.torch_compile:
+            # In place: the model keeps its class, and its weights keep their names.
+            model.compile(backend=arguments.torch_compile_backend)
+        self.learning_rates = LearningRates(arguments, optimizers)
         prepared = self.accelerator.prepare(*modules.values(), *optimizers.values())
         self.modules = dict(zip(modules, prepared[: len(modules)], strict=True))
         self.optimizers = dict(zip(optimizers, prepared[len(modules) :], strict=True))
-        self.train_loader = build_data_loader(self.accelerator, arguments, train_dataset, "train", collate_fn)
-        self.validation_loader = None
-        if validation_dataset is not None:
-            self.validation_loader = build_data_loader(
-                self.accelerator, arguments, validation_dataset, "validation", collate_fn
-            )
-        self.state = LoopState(batches_per_epoch=len(self.train_loader))
-        self.means = RunningMeans()
-        self.register_for_checkpointing(self.state, self.means)
 
     # What stages use
 
@@ -116,14 +138,17 @@ class TrainingLoop:
             `bool`: whether the weights were changed.
 
         Raises:
-            FloatingPointError: if the loss is NaN or infinite; the weights are still sound then.
+            FloatingPointError: if the loss or a gradient is NaN or infinite, on any process; the weights are still
+                sound then.
         """
         name = self.main_name if name is None else name
-        self._check_finite(loss.item(), "training loss")
         self.accelerator.backward(loss)
-        if self.accelerator.sync_gradients and self.arguments.max_grad_norm:
+        if self.accelerator.sync_gradients:
             parameters = self.modules[name].parameters()
-            norm = self.accelerator.clip_grad_norm_(parameters, self.arguments.max_grad_norm)
+            norm = self.accelerator.clip_grad_norm_(parameters, self.arguments.max_grad_norm or math.inf)
+            # Scaled gradients of float16 may be infinite: their step is left out.
+            if self.accelerator.scaler is None:
+                check_step(loss, norm, self.state.step)
             self.means.add({self._tag("gradient_norm", name): norm})
         self.optimizers[name].step()
         self.optimizers[name].zero_grad()
@@ -157,8 +182,8 @@ class TrainingLoop:
             return self.arguments.max_train_steps
         if self.arguments.num_train_epochs is None:
             return None
-        steps_per_epoch = math.ceil(len(self.train_loader) / self.arguments.gradient_accumulation_steps)
-        return math.ceil(self.arguments.num_train_epochs * steps_per_epoch)
+        batches = self.arguments.num_train_epochs * len(self.train_loader)
+        return math.ceil(batches / self.arguments.gradient_accumulation_steps)
 
     def run(self) -> LoopState:
         """
@@ -166,16 +191,22 @@ class TrainingLoop:
 
         Returns:
             [`LoopState`]: the counters at the end, with the metrics of the last and of the best validation.
+
+        Raises:
+            SystemExit: after SIGTERM (exit code 143) or SIGINT (130), when the state is saved in a checkpoint.
+            FloatingPointError: if a loss is NaN or infinite.
+            OSError: if a checkpoint or the model cannot be written.
         """
-        self._start_trackers()
         # Until here all processes drew the same numbers, so that their weights are equal.
         set_seed(self.arguments.seed, device_specific=True)
         self._resume()
+        self._start_trackers()
         self._started = time.monotonic() - self.state.seconds
-        self._set_learning_rates()
+        self.learning_rates.follow(self.state, self.max_steps)
         self._set_training_mode(True)
-        hide_bar = not self.accelerator.is_local_main_process
-        with logging_redirect_tqdm(), tqdm(total=self.max_steps, initial=self.state.step, disable=hide_bar) as bar:
+        with logging_redirect_tqdm(), StopSignals() as self._signals, self._progress_bar() as bar:
+            # What a signal kept the earlier session from.
+            self._validate_if_due()
             while not self._is_finished():
                 self._train_epoch(bar)
         self._finish()
@@ -188,31 +219,27 @@ class TrainingLoop:
 
     def write_summary(self, **facts: Any) -> None:
         """Writes `training_summary.json` into `output_dir`: the settings, what was done, the result, and `facts`."""
-        if not self.accelerator.is_main_process:
-            return
-        summary = {
-            "steps": self.state.step,
-            "epochs": self.state.epochs,
-            "seconds": round(self.state.seconds, 1),
-            "num_processes": self.accelerator.num_processes,
-            "device": self.accelerator.device.type,
-            "mixed_precision": self.accelerator.mixed_precision,
-            "parameters": sum(parameter.numel() for parameter in self.unwrapped().parameters()),
-            "validation": self.final_validation,
-            "best_step": self.state.best_step,
-            **facts,
-            "arguments": self.arguments.to_dict(),
-        }
-        path = Path(self.arguments.output_dir) / SUMMARY_NAME
-        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        if self.accelerator.is_main_process:
+            write_summary(self, facts)
 
     # Steps
 
-    def _train_epoch(self, bar: tqdm) -> None:
-        loader = self.train_loader
+    def _progress_bar(self) -> ProgressBar:
+        arguments = self.arguments
+        clips_per_batch = arguments.per_device_train_batch_size * self.accelerator.num_processes
+        return ProgressBar(
+            step=self.state.step,
+            max_steps=self.max_steps,
+            max_seconds=self.arguments.max_train_seconds,
+            clips_per_step=clips_per_batch * arguments.gradient_accumulation_steps,
+            shown=self.accelerator.is_main_process,
+        )
+
+    def _train_epoch(self, bar: ProgressBar) -> None:
+        loader, arguments = self.train_loader, self.arguments
         loader.set_epoch(self.state.epoch)
         if self.state.batches:
-            loader = skip_first_batches(loader, self.state.batches)
+            loader = skip_batches(loader, self.state.batches)
         try:
             for batch in loader:
                 with self.accelerator.accumulate(*self.modules.values()):
@@ -220,9 +247,12 @@ class TrainingLoop:
                 self.means.add(metrics)
                 self.state.count_batch()
                 if self.accelerator.sync_gradients:
-                    bar.set_postfix(loss=f"{torch.as_tensor(metrics['loss']).item():.4f}", refresh=False)
-                    bar.update()
                     self._after_step()
+                    bar.update(torch.as_tensor(metrics["loss"]).item(), self.state.seconds)
+                    self._act_on_signals()
+                    self._validate_if_due()
+                    if arguments.checkpointing_steps and self.state.step % arguments.checkpointing_steps == 0:
+                        self._save_checkpoint()
                     if self._is_finished():
                         return
         finally:
@@ -235,48 +265,40 @@ class TrainingLoop:
         state.seconds = self._elapsed()
         if state.step <= arguments.warmup_steps:
             state.warmup_seconds = state.seconds
+        if self.average is not None:
+            self.average.update(state.step)
         if state.step % arguments.logging_steps == 0:
-            self._log("train", self.means.take(self.accelerator) | self._learning_rates() | {"epoch": state.epochs})
-        self._set_learning_rates()
-        if arguments.eval_steps and state.step % arguments.eval_steps == 0 and self.validation_loader is not None:
-            self._validate()
-        if arguments.checkpointing_steps and state.step % arguments.checkpointing_steps == 0:
-            self._save_checkpoint()
+            rates = {self._tag("learning_rate", name): rate for name, rate in self.learning_rates.current().items()}
+            self._log("train", self.means.take(self.accelerator) | rates | {"epoch": state.epochs})
+        self.learning_rates.follow(self.state, self.max_steps)
+
+    def _act_on_signals(self) -> None:
+        number = self._signals.agreed(self.accelerator)
+        if number is None:
+            return
+        checkpoint = self._save_checkpoint()
+        self.announce(
+            f"stopped by {signal.Signals(number).name} at step {self.state.step}; {checkpoint} has everything. "
+            "Continue with the same command and --resume_from_checkpoint latest"
+        )
+        self.accelerator.end_training()
+        sys.exit(128 + number)  # as shells count it
 
     def _is_finished(self) -> bool:
-        out_of_steps = self.max_steps is not None and self.state.step >= self.max_steps
-        return out_of_steps or (self._max_seconds is not None and self.state.seconds >= self._max_seconds)
-
-    @property
-    def _max_seconds(self) -> float | None:
-        minutes = self.arguments.max_train_minutes
-        return None if minutes is None else 60 * minutes
+        state, arguments = self.state, self.arguments
+        used_up = [
+            (state.step, self.max_steps),
+            (state.seconds, arguments.max_train_seconds),
+            (state.validations_without_improvement, arguments.early_stopping_patience),
+        ]
+        return any(limit is not None and value >= limit for value, limit in used_up)
 
     def _elapsed(self) -> float:
         """Seconds since the start of the run. With a time limit, all processes get those of the first one."""
         seconds = time.monotonic() - self._started
-        if self._max_seconds is not None and self.accelerator.num_processes > 1:
+        if self.arguments.max_train_seconds is not None and self.accelerator.num_processes > 1:
             seconds = broadcast(torch.tensor([seconds], device=self.accelerator.device)).item()
         return seconds
-
-    def _set_learning_rates(self) -> None:
-        state = self.state
-        position = schedule_position(
-            step=state.step,
-            seconds=state.seconds,
-            warmup_steps=self.arguments.warmup_steps,
-            warmup_seconds=state.warmup_seconds,
-            max_steps=self.max_steps,
-            max_seconds=self._max_seconds,
-        )
-        for schedule in self.schedules.values():
-            set_learning_rates(schedule, position)
-
-    def _learning_rates(self) -> dict[str, float]:
-        return {
-            self._tag("learning_rate", name): schedule.optimizer.param_groups[0]["lr"]
-            for name, schedule in self.schedules.items()
-        }
 
     def _tag(self, tag: str, name: str) -> str:
         return tag if name == self.main_name else f"{tag}_{name}"
@@ -284,13 +306,6 @@ class TrainingLoop:
     def _set_training_mode(self, training: bool) -> None:
         for module in self.modules.values():
             module.train(training)
-
-    def _check_finite(self, value: float, what: str) -> None:
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"The {what} is {value} at step {self.state.step}. Lower `learning_rate`, lengthen `warmup_steps`, or "
-                "look for broken clips in the data set; `resume_from_checkpoint` continues from the last checkpoint."
-            )
 
     # Validation
 
@@ -301,34 +316,27 @@ class TrainingLoop:
         and training goes on as if there had been none.
         """
         self._set_training_mode(False)
-        gathered = defaultdict(list)
-        with self._same_random_numbers():
-            for batch in self.validation_loader:
-                values = self.accelerator.gather_for_metrics(self.evaluation_step(self, batch))
-                for name, value in values.items():
-                    gathered[name].append(value.cpu())
-            metrics = self.summarize_evaluation({name: torch.cat(parts) for name, parts in gathered.items()})
-            if self.log_media is not None and self.accelerator.is_main_process:
-                self.log_media(self)
+        with same_random_numbers(self.accelerator.device, self.arguments.seed), self._averaged_weights():
+            metrics = self.summarize_evaluation(validation_values(self))
+            log_media_if_due(self)
         self._set_training_mode(True)
         return metrics
 
-    @contextmanager
-    def _same_random_numbers(self) -> Iterator[None]:
-        device = self.accelerator.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.arguments.seed)
-            yield
+    def _averaged_weights(self):
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def _validate_if_due(self) -> None:
+        step, eval_steps = self.state.step, self.arguments.eval_steps
+        is_done = step in (0, self.state.evaluated_step)
+        if self.validation_loader is not None and eval_steps and step % eval_steps == 0 and not is_done:
+            self._validate()
 
     def _validate(self) -> None:
-        state = self.state
-        state.validation = self.evaluate()
-        state.evaluated_step = state.step
-        self._check_finite(state.validation["loss"], "validation loss")
-        self._log("validation", state.validation)
-        if not state.best_validation or state.validation["loss"] < state.best_validation["loss"]:
-            state.best_step, state.best_validation = state.step, state.validation
-            self._save_best()
+        metrics = self.evaluate()
+        check_finite("validation loss", metrics["loss"], self.state.step)
+        self._log("validation", metrics)
+        if self.state.note_validation(metrics, self.arguments.early_stopping_threshold):
+            self.folder.write_best(self.save_model)
 
     def _log(self, split: str, metrics: dict[str, float]) -> None:
         self.accelerator.log({f"{split}/{name}": value for name, value in metrics.items()}, step=self.state.step)
@@ -337,48 +345,39 @@ class TrainingLoop:
 
     # Files
 
-    @property
-    def _best_folder(self) -> Path:
-        return Path(self.arguments.output_dir) / "best"
-
     def save_model(self, directory: str | Path) -> None:
-        """Saves the model with `save_pretrained`; every process has to call this."""
-        self.unwrapped().save_pretrained(
-            directory,
-            save_code=False,  # publishing adds it
-            is_main_process=self.accelerator.is_main_process,
-            save_function=self.accelerator.save,
-            state_dict=self.accelerator.get_state_dict(self.modules[self.main_name]),
-        )
+        """Saves the model, averaged if there is an average, with `save_pretrained`; every process has to call this."""
+        with self._averaged_weights():
+            self.unwrapped().save_pretrained(
+                directory,
+                save_code=False,  # publishing adds it
+                is_main_process=self.accelerator.is_main_process,
+                save_function=self.accelerator.save,
+                state_dict=self.accelerator.get_state_dict(self.modules[self.main_name]),
+            )
 
-    def _save_best(self) -> None:
-        self._write_folder(self._best_folder, self.save_model)
+    def _save_checkpoint(self) -> Path:
+        return self.folder.write_checkpoint(self.state.step, self._write_state)
 
-    def _save_checkpoint(self) -> None:
-        folder = checkpoints_folder(self.arguments.output_dir)
-        self._write_folder(folder / f"checkpoint-{self.state.step}", self.accelerator.save_state)
-        if self.accelerator.is_main_process:
-            rotate_checkpoints(self.arguments.output_dir, self.arguments.checkpoints_total_limit)
+    def _write_state(self, directory: str) -> None:
+        self.accelerator.save_state(directory)
+        self.means.save(directory, self.accelerator.process_index)
 
-    def _write_folder(self, folder: Path, write: Callable[[str], Any]) -> None:
-        """Writes under a temporary name first, so that a folder with the final name is always complete."""
-        temporary = folder.with_name(f"incomplete-{folder.name}")
-        if self.accelerator.is_main_process:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        write(str(temporary))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            replace_folder(temporary, folder)
+    def _read_state(self, checkpoint: Path) -> None:
+        try:
+            self.accelerator.load_state(str(checkpoint))
+        except RuntimeError as error:
+            raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {error}") from error
+        self.means.load(checkpoint, self.accelerator.process_index)
 
     def _resume(self) -> None:
+        self.folder.recover()
         resume_from = self.arguments.resume_from_checkpoint
         checkpoint = find_checkpoint(resume_from, self.arguments.output_dir)
         # Nobody may write a checkpoint before everybody has looked.
         self.accelerator.wait_for_everyone()
         if checkpoint is not None:
-            self.accelerator.load_state(str(checkpoint))
+            self._read_state(checkpoint)
             self.announce(f"resumed from {checkpoint} at step {self.state.step}")
         elif resume_from is not None:
             self.announce(f"no checkpoint in {self.arguments.output_dir} yet: starting from the beginning")
@@ -387,15 +386,14 @@ class TrainingLoop:
         config = {
             name: value for name, value in self.arguments.to_dict().items() if isinstance(value, (int, float, str))
         }
-        self.accelerator.init_trackers("logs", config=config)
+        # What a killed session logged after the checkpoint is logged again.
+        tensorboard = {"purge_step": self.state.step + 1} if self.state.step else {}
+        self.accelerator.init_trackers("logs", config=config, init_kwargs={"tensorboard": tensorboard})
 
     def _finish(self) -> None:
         if self.validation_loader is not None and self.state.evaluated_step != self.state.step:
             self._validate()
         self.accelerator.wait_for_everyone()
-        if not self.arguments.load_best_model_at_end:
-            self.save_model(self.arguments.output_dir)
-        elif self.accelerator.is_main_process:
-            shutil.copytree(self._best_folder, self.arguments.output_dir, dirs_exist_ok=True)
+        self.folder.write_final(self.folder.copy_best if self.arguments.load_best_model_at_end else self.save_model)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

@@ -1,7 +1,9 @@
 """What does the training loop have to remember between two steps, and across an interruption?"""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -22,6 +24,9 @@ class LoopState:
         validation: metrics of the last validation.
         best_step: step with the lowest validation loss, -1 before the first validation.
         best_validation: metrics of that step.
+        validations_without_improvement: validations since the last one that counted as an improvement.
+        media_seconds: time that the log entries of pictures and sounds took.
+        media_entries: number of these entries.
     """
 
     step: int = 0
@@ -34,6 +39,9 @@ class LoopState:
     validation: dict[str, float] = field(default_factory=dict)
     best_step: int = -1
     best_validation: dict[str, float] = field(default_factory=dict)
+    validations_without_improvement: int = 0
+    media_seconds: float = 0.0
+    media_entries: int = 0
 
     @property
     def epochs(self) -> float:
@@ -46,6 +54,29 @@ class LoopState:
             self.epoch += 1
             self.batches = 0
 
+    def note_validation(self, metrics: dict[str, float], threshold: float) -> bool:
+        """
+        Notes the metrics of a validation. It counts as an improvement if its loss is more than `threshold` below the
+        lowest one so far.
+
+        Returns:
+            `bool`: whether its loss is the lowest one so far.
+        """
+        self.validation, self.evaluated_step = metrics, self.step
+        lowest = self.best_validation.get("loss", math.inf)
+        has_improved = metrics["loss"] < lowest - threshold
+        self.validations_without_improvement = 0 if has_improved else self.validations_without_improvement + 1
+        if metrics["loss"] >= lowest:
+            return False
+        self.best_step, self.best_validation = self.step, metrics
+        return True
+
+    def can_afford_media(self, share: float) -> bool:
+        """Whether one more entry of pictures and sounds leaves their part of the time below `share`."""
+        if self.media_entries == 0:
+            return True
+        return self.media_seconds * (1 + 1 / self.media_entries) <= share * self.seconds
+
     def state_dict(self) -> dict:
         return dataclasses.asdict(self)
 
@@ -53,15 +84,15 @@ class LoopState:
         if state["batches_per_epoch"] != self.batches_per_epoch:
             raise ValueError(
                 f"The checkpoint is of a run with {state['batches_per_epoch']} batches in an epoch, this one has "
-                f"{self.batches_per_epoch}. Resume with the same data, `per_device_train_batch_size` and number of "
-                "processes."
+                f"{self.batches_per_epoch}. Resume with the same data, batch size and number of processes (with the "
+                "same `global_batch_size` their number may differ)."
             )
         for name, value in state.items():
             setattr(self, name, value)
 
 
 class RunningMeans:
-    """Means of the training metrics since the last log entry; a checkpoint has those of the main process."""
+    """Means of the training metrics since the last log entry; a checkpoint has those of every process."""
 
     def __init__(self):
         self.sums: dict[str, torch.Tensor] = {}
@@ -78,12 +109,20 @@ class RunningMeans:
         """The means over all processes; starts anew."""
         device = accelerator.device
         local = {name: (total / self.counts[name]).to(device) for name, total in self.sums.items()}
-        self.load_state_dict({"sums": {}, "counts": {}})
+        self.sums, self.counts = {}, {}
         return {name: value.item() for name, value in accelerator.reduce(local, reduction="mean").items()}
 
-    def state_dict(self) -> dict:
-        return {"sums": {name: total.cpu() for name, total in self.sums.items()}, "counts": dict(self.counts)}
+    def save(self, folder: str | Path, rank: int) -> None:
+        """Writes the sums of the process number `rank` into a checkpoint."""
+        sums = {name: total.cpu() for name, total in self.sums.items()}
+        torch.save({"sums": sums, "counts": self.counts}, self._file(folder, rank))
 
-    def load_state_dict(self, state: dict) -> None:
-        self.sums = dict(state["sums"])
-        self.counts = dict(state["counts"])
+    def load(self, folder: str | Path, rank: int) -> None:
+        """Reads them; a process that the checkpoint does not know takes those of the main process."""
+        path = self._file(folder, rank)
+        state = torch.load(path if path.is_file() else self._file(folder, 0), weights_only=True)
+        self.sums, self.counts = state["sums"], state["counts"]
+
+    @staticmethod
+    def _file(folder: str | Path, rank: int) -> Path:
+        return Path(folder) / f"running_means_{rank}.bin"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedModel
 
     from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
     from melspec_gpt.training.loop import TrainingLoop
@@ -22,7 +25,9 @@ def log_reconstructions(
     mel = clips[: min(num_clips, len(clips))]["mel"].float()
     features = feature_extractor.normalize(mel).to(loop.accelerator.device)
     model = loop.unwrapped()
-    decoded = model.decode(model.encode(features).audio_codes)
+    codes = model.encode(features).audio_codes
+    log_code_histogram(loop, "clip", codes)
+    decoded = model.decode(codes)
     log_mel_pictures(loop, "clips_and_reconstructions", features, decoded.input_features)
     log_sounds(loop, "reconstruction", decoded.audio_values, feature_extractor.sampling_rate)
 
@@ -54,3 +59,35 @@ def log_sounds(loop: TrainingLoop, name: str, waveforms: torch.FloatTensor, samp
         loop.tensorboard.add_audio(
             f"validation/{name}_{index}", waveform.cpu().clamp(-1, 1), loop.state.step, sample_rate=sampling_rate
         )
+
+
+def log_codes(loop: TrainingLoop, name: str, codes: torch.LongTensor) -> None:
+    """Logs sentences of shape `(clips, num_codes)` as texts."""
+    for index, clip in enumerate(codes):
+        text = " ".join(map(str, clip.tolist()))
+        loop.tensorboard.add_text(f"validation/{name}_codes_{index}", text, loop.state.step)
+
+
+def log_code_histogram(loop: TrainingLoop, name: str, codes: torch.LongTensor) -> None:
+    """Logs how often each code occurs in `codes`, of any shape."""
+    loop.tensorboard.add_histogram(f"validation/{name}_code_histogram", codes.flatten().cpu(), loop.state.step)
+
+
+def attention_picture(weights: torch.FloatTensor) -> torch.FloatTensor:
+    """
+    Where the positions of the first clip look: one row for each position that looks, the mean of the heads, 1 where it
+    looks most. `weights` are those of a layer, `(clips, heads, positions, positions)`.
+    """
+    mean = weights[0].float().mean(0)
+    return mean / mean.amax(1, keepdim=True)
+
+
+@contextmanager
+def eager_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Only the eager implementation gives the weights."""
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(implementation)

@@ -1,9 +1,17 @@
 """Which parameters decay, and how does the learning rate move over a run?"""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
+
+if TYPE_CHECKING:
+    from melspec_gpt.training.arguments import RunArguments
+    from melspec_gpt.training.loop_state import LoopState
 
 DECAYING_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
@@ -78,3 +86,38 @@ def set_learning_rates(schedule: LambdaLR, position: float) -> None:
     groups = schedule.optimizer.param_groups
     for group, highest, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
         group["lr"] = highest * share(position)
+
+
+class LearningRates:
+    """
+    The learning rates of a run's optimizers. They follow from the counters of the run alone, so that a checkpoint has
+    nothing to remember of them.
+
+    Args:
+        arguments ([`RunArguments`]): shape of the schedule, warm-up and limit of the time.
+        optimizers (`dict[str, torch.optim.Optimizer]`): their learning rates become the highest ones.
+    """
+
+    def __init__(self, arguments: RunArguments, optimizers: dict[str, torch.optim.Optimizer]):
+        self.arguments = arguments
+        self.schedules = {
+            name: build_schedule(optimizer, arguments.lr_scheduler_type, arguments.warmup_steps)
+            for name, optimizer in optimizers.items()
+        }
+
+    def follow(self, state: LoopState, max_steps: int | None) -> None:
+        """Sets the learning rates of the next step of a run that ends after `max_steps`, or with its time."""
+        position = schedule_position(
+            step=state.step,
+            seconds=state.seconds,
+            warmup_steps=self.arguments.warmup_steps,
+            warmup_seconds=state.warmup_seconds,
+            max_steps=max_steps,
+            max_seconds=self.arguments.max_train_seconds,
+        )
+        for schedule in self.schedules.values():
+            set_learning_rates(schedule, position)
+
+    def current(self) -> dict[str, float]:
+        """The learning rate of each optimizer."""
+        return {name: schedule.optimizer.param_groups[0]["lr"] for name, schedule in self.schedules.items()}

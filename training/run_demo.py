@@ -20,7 +20,6 @@ from melspec_gpt.datasets_scripts.token_dataset import build_token_dataset
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.training import train_audio_tokenizer, train_gpt
 from melspec_gpt.training.arguments import parse_arguments, read_json_object
-from melspec_gpt.training.loop import SUMMARY_NAME
 from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.run_sampling import (
     DEFAULT_MODEL,
@@ -29,6 +28,7 @@ from melspec_gpt.training.run_sampling import (
     read_sampling_settings,
     write_samples,
 )
+from melspec_gpt.training.training_summary import SUMMARY_NAME
 
 logger = logging.getLogger(__name__)
 

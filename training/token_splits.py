@@ -1,23 +1,26 @@
 """What do the trainings on codes need to know of a token dataset: its processor, and how hard its codes are alone?"""
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from transformers.models.auto.modeling_auto import AutoModelForAudioTokenization
 
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
-from melspec_gpt.training.built_dataset import class_names
+from melspec_gpt.training.built_dataset import Splits, class_names
+from melspec_gpt.training.sharded_rows import ShardedRows
+
+STREAMED_ROWS = 50_000
 
 
-def build_processor(audio_tokenizer: str, splits: DatasetDict, class_token: bool = True) -> MelGPTProcessor:
+def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = True) -> MelGPTProcessor:
     """
     The processor of the final checkpoint: the audio tokenizer with its feature extractor, and a vocabulary of the
     classes of the dataset.
 
     Args:
         audio_tokenizer (`str`): folder (or Hub name).
-        splits (`DatasetDict`): codes and labels.
+        splits ([`Splits`]): codes and labels.
         class_token (`bool`): whether the model's sentences begin with a class token.
 
     Raises:
@@ -38,22 +41,23 @@ def build_processor(audio_tokenizer: str, splits: DatasetDict, class_token: bool
     )
 
 
-def count_codes(rows: Dataset, codebook_size: int) -> np.ndarray:
+def count_codes(rows: Dataset | ShardedRows, codebook_size: int) -> np.ndarray:
     """
-    How often each code occurs.
+    How often each code occurs; of a streamed split in some of its shards, so that the others need not be fetched.
 
     Raises:
         ValueError: if there are values beyond the codebook.
     """
     counts = np.zeros(codebook_size, dtype=np.int64)
-    for batch in rows.with_format("numpy", columns=["codes"]).iter(batch_size=1000):
-        found = np.bincount(batch["codes"].ravel(), minlength=codebook_size)
-        if len(found) > codebook_size:
-            raise ValueError(
-                f"`dataset_path` holds the code {len(found) - 1}, but the codebook of `audio_tokenizer` has "
-                f"{codebook_size} entries. Encode the clips with it: datasets_scripts.token_dataset."
-            )
-        counts += found
+    for part in rows.some_shards(STREAMED_ROWS) if isinstance(rows, ShardedRows) else [rows]:
+        for batch in part.with_format("numpy", columns=["codes"]).iter(batch_size=1000):
+            found = np.bincount(batch["codes"].ravel(), minlength=codebook_size)
+            if len(found) > codebook_size:
+                raise ValueError(
+                    f"`dataset_path` holds the code {len(found) - 1}, but the codebook of `audio_tokenizer` has "
+                    f"{codebook_size} entries. Encode the clips with it: datasets_scripts.token_dataset."
+                )
+            counts += found
     return counts
 
 
@@ -63,7 +67,7 @@ def unigram_nats_per_code(train_counts: np.ndarray, validation_counts: np.ndarra
     return float(-(validation_counts * np.log(probabilities)).sum() / validation_counts.sum())
 
 
-def unigram_baseline(splits: DatasetDict, codebook_size: int) -> float | None:
+def unigram_baseline(splits: Splits, codebook_size: int) -> float | None:
     """
     [`unigram_nats_per_code`] of the validation split, `None` if there is none.
 

@@ -10,10 +10,12 @@ from datasets import Dataset
 
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
-from melspec_gpt.modeling.modeling_vector_quantizer import code_perplexity
+from melspec_gpt.modeling.modeling_patch_discriminator import MIN_SIZE, PatchDiscriminator
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
+from melspec_gpt.training.adversarial_step import DISCRIMINATOR
 from melspec_gpt.training.arguments import RunArguments, parse_arguments, setting
 from melspec_gpt.training.built_dataset import load_built_dataset
+from melspec_gpt.training.clip_randomness import number_rows
 from melspec_gpt.training.codebook_ema import CodebookEMA
 from melspec_gpt.training.final_upload import published_at_end
 from melspec_gpt.training.loop import TrainingLoop
@@ -21,100 +23,79 @@ from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.media_logging import log_reconstructions
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.optimization import build_adamw
-from melspec_gpt.training.texture_loss import texture_loss
+from melspec_gpt.training.perceptual_loss import PerceptualLoss
+from melspec_gpt.training.shared_batch_norm import SharedBatchNorm2d
+from melspec_gpt.training.tokenizer_step import evaluation_step, summarize_evaluation, training_step
+from melspec_gpt.training.tokenizer_weights import trained_tokenizer
+from melspec_gpt.training.training_program import training_program
+
+EMA, GRADIENT = "ema", "gradient"
 
 
 @dataclass(kw_only=True)
 class AudioTokenizerArguments(RunArguments):
     """Settings of the audio tokenizer training."""
 
+    init_from: str | None = setting(
+        None, help="An audio tokenizer of the same sizes (folder or Hub name) whose weights the training starts from."
+    )
     crop_frames: int = setting(208, help="Frames of the random crops it trains on; 0 takes whole clips.")
     texture_weight: float = setting(2.0, help="Weight of the texture loss against smoothing; 0 leaves it out.")
+    perceptual_model: str | None = setting(
+        None,
+        help="A classifier of sounds (file that benchmarks/classifier.py --save wrote) for the perceptual loss. Null: "
+        "no such loss.",
+    )
+    perceptual_weight: float = setting(1.0, help="Weight of the perceptual loss, with perceptual_model.")
     gain_range: float = setting(3.0, help="Each clip is made louder or quieter by up to so many dB.")
-    codebook_decay: float = setting(0.95, help="Decay of the codebook's moving averages.")
+    codebook_learning: str = setting(
+        EMA, help="How the codebook learns: ema (moving averages, dead vectors are revived), or gradient."
+    )
+    codebook_decay: float = setting(0.95, help="Decay of the codebook's moving averages, with codebook_learning ema.")
+    adam_beta1: float = setting(0.9, help="Decay of the optimizers' mean gradients.")
+    adam_beta2: float = setting(0.95, help="Decay of the optimizers' mean squared gradients.")
+    discriminator_weight: float = setting(
+        0.0, help="Weight of the adversarial loss, which a PatchGAN discriminator gives; 0 trains without one."
+    )
+    discriminator_start: int = setting(0, help="Step from which the discriminator takes part.")
+    discriminator_channels: int = setting(64, help="Channels of the discriminator's first layer.")
+    discriminator_learning_rate: float | None = setting(
+        None, help="Highest learning rate of the discriminator; null: that of the tokenizer."
+    )
+    adaptive_weight: bool = setting(
+        True, help="Scale the adversarial loss so that it pulls as strongly as the reconstruction does."
+    )
 
     def validate(self):
         super().validate()
-        self.check_range(0, "crop_frames", "texture_weight", "gain_range")
-        self.check_range(0, "codebook_decay", maximum=1)
+        self.check_range(0, "crop_frames", "texture_weight", "perceptual_weight", "gain_range", "discriminator_weight")
+        self.check_range(0, "discriminator_start", "discriminator_learning_rate")
+        self.check_range(0, "codebook_decay", "adam_beta1", "adam_beta2", maximum=1)
+        self.check_range(1, "discriminator_channels")
+        if self.codebook_learning not in (EMA, GRADIENT):
+            raise ValueError(f"`codebook_learning` is {self.codebook_learning!r}; choose one of {[EMA, GRADIENT]}.")
+        if self.torch_compile and self.discriminator_weight and self.adaptive_weight:
+            raise ValueError(
+                "`torch_compile` is True, but a compiled model has no gradients of its last layer alone, which "
+                "`adaptive_weight` needs; set one of the two to False."
+            )
 
     def check_crop(self, config: MelVQConfig) -> None:
         """
         Raises:
-            ValueError: if the crops do not fit the model.
+            ValueError: if the crops do not fit the model, or are too small for the discriminator.
         """
         if self.crop_frames % config.downsampling_factor or self.crop_frames > config.num_frames:
             raise ValueError(
                 f"`crop_frames` is {self.crop_frames}; it has to be a multiple of {config.downsampling_factor} and at "
                 f"most {config.num_frames}, the frames of a clip."
             )
-
-
-def random_crops(mel: torch.Tensor, frames: int, gain_range: float) -> torch.Tensor:
-    """
-    Training features: a random stretch of each clip, at a random level.
-
-    Args:
-        mel (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, num_mel_frames)`): in [0, 1].
-        frames (`int`): length of the crops.
-        gain_range (`float`): largest change of the level, dB (100 dB are the whole range of the mel).
-
-    Returns:
-        `torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`, in [-1, 1].
-    """
-    starts = torch.randint(mel.shape[-1] - frames + 1, (len(mel),))
-    crops = torch.stack([clip[:, start : start + frames] for clip, start in zip(mel, starts.tolist(), strict=True)])
-    gains = (2 * torch.rand(len(mel), 1, 1) - 1).to(mel.device) * gain_range / 100
-    # What lies on the floor is silence or below what the scale can tell: it stays there.
-    louder = torch.where(crops > 0, (crops + gains).clamp(0, 1), crops)
-    return 2 * louder - 1
-
-
-def training_step(
-    loop: TrainingLoop, batch: dict[str, torch.Tensor], *, codebook: CodebookEMA
-) -> dict[str, torch.Tensor]:
-    """One step on random crops; the codebook follows the latents."""
-    arguments, config = loop.arguments, loop.unwrapped().config
-    features = random_crops(batch["mel"].float(), arguments.crop_frames or config.num_frames, arguments.gain_range)
-    outputs = loop.modules["model"](features)
-    texture = texture_loss(outputs.reconstruction, features)
-    loss = outputs.loss + arguments.texture_weight * texture
-    if loop.optimize(loss):
-        codebook.update(outputs.latents)
-    return {
-        "loss": loss,
-        "reconstruction_loss": outputs.reconstruction_loss,
-        "codebook_loss": outputs.codebook_loss,
-        "texture_loss": texture,
-        "perplexity": outputs.perplexity,
-    }
-
-
-def evaluation_step(
-    loop: TrainingLoop, batch: dict[str, torch.Tensor], *, feature_extractor: MelFeatureExtractor
-) -> dict[str, torch.Tensor]:
-    """Losses and codes of whole clips, one row per clip."""
-    features = feature_extractor.normalize(batch["mel"].float())
-    outputs = loop.modules["model"](features)
-    pairs = zip(outputs.reconstruction.split(1), features.split(1), strict=True)
-    texture = torch.stack([texture_loss(*pair) for pair in pairs])
-    reconstruction_loss = (outputs.reconstruction - features).abs().mean((1, 2))
-    return {
-        "loss": reconstruction_loss + loop.arguments.texture_weight * texture,
-        "reconstruction_loss": reconstruction_loss,
-        "texture_loss": texture,
-        "audio_codes": outputs.audio_codes.squeeze(1),
-    }
-
-
-def summarize_evaluation(values: dict[str, torch.Tensor], codebook_size: int) -> dict[str, float]:
-    """Mean losses, and how much of the codebook the whole split uses."""
-    codes = values.pop("audio_codes")
-    metrics = {name: value.mean().item() for name, value in values.items()}
-    return metrics | {
-        "codes_used": float(len(codes.unique())),
-        "perplexity": code_perplexity(codes, codebook_size).item(),
-    }
+        smallest = min(self.crop_frames or config.num_frames, config.num_mel_bins)
+        if self.discriminator_weight and smallest < MIN_SIZE:
+            raise ValueError(
+                f"`discriminator_weight` is {self.discriminator_weight}, but the discriminator needs {MIN_SIZE} bands "
+                f"and frames, and `crop_frames` {self.crop_frames} of {config.num_mel_bins} bands has {smallest}."
+            )
 
 
 def mean_mel_error(
@@ -147,32 +128,76 @@ def build_config(arguments: AudioTokenizerArguments, feature_extractor: MelFeatu
     return config
 
 
+def build_model(arguments: AudioTokenizerArguments, config: MelVQConfig) -> MelVQModel:
+    """The tokenizer to train: a new one, or that of `init_from`."""
+    model = MelVQModel(config) if arguments.init_from is None else trained_tokenizer(arguments.init_from, config)
+    # Convolutions over few channels are faster with the channels last.
+    return model.to(memory_format=torch.channels_last)
+
+
+def build_discriminator(arguments: AudioTokenizerArguments) -> dict[str, PatchDiscriminator]:
+    """The discriminator under its name in the loop; nothing without `discriminator_weight`."""
+    if not arguments.discriminator_weight:
+        return {}
+    discriminator = PatchDiscriminator(arguments.discriminator_channels, norm_class=SharedBatchNorm2d)
+    return {DISCRIMINATOR: discriminator.to(memory_format=torch.channels_last)}
+
+
+def build_optimizers(
+    arguments: AudioTokenizerArguments, modules: dict[str, torch.nn.Module]
+) -> dict[str, torch.optim.Optimizer]:
+    """AdamW for each module; weight decay would only shrink the discriminator, which is no part of the result."""
+    betas = (arguments.adam_beta1, arguments.adam_beta2)
+    optimizers = {}
+    for name, module in modules.items():
+        learning_rate, weight_decay = arguments.learning_rate, arguments.weight_decay
+        if name == DISCRIMINATOR:
+            weight_decay = 0.0
+            if arguments.discriminator_learning_rate is not None:
+                learning_rate = arguments.discriminator_learning_rate
+        optimizers[name] = build_adamw(module, learning_rate, weight_decay, betas)
+    return optimizers
+
+
+def build_codebook(arguments: AudioTokenizerArguments, model: MelVQModel) -> CodebookEMA | None:
+    """What moves the codebook; `None` if its gradient does."""
+    if arguments.codebook_learning == GRADIENT:
+        return None
+    is_trained = arguments.init_from is not None
+    return CodebookEMA(model.quantizer, decay=arguments.codebook_decay, is_trained=is_trained)
+
+
+@training_program
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the audio tokenizer training."""
     configure_logging()
     arguments = parse_arguments(AudioTokenizerArguments, argv)
     set_seed(arguments.seed)
-    splits = load_built_dataset(arguments.dataset_path, ["mel"])
-    train, validation = splits["train"], splits.get("validation")
+    splits = load_built_dataset(arguments.dataset_path, ["mel"], arguments.streaming)
+    train, validation = number_rows(splits["train"]), splits.get("validation")
     feature_extractor = MelFeatureExtractor.from_pretrained(arguments.dataset_path)
     config = build_config(arguments, feature_extractor)
-    # Convolutions over few channels are faster with the channels last.
-    model = MelVQModel(config).to(memory_format=torch.channels_last)
-    codebook = CodebookEMA(model.quantizer, decay=arguments.codebook_decay)
+    model = build_model(arguments, config)
+    codebook = build_codebook(arguments, model)
+    perceptual_loss = None
+    if arguments.perceptual_model is not None:
+        perceptual_loss = PerceptualLoss.from_file(arguments.perceptual_model)
+    modules = {"model": model} | build_discriminator(arguments)
     baseline = mean_mel_error(train, validation, feature_extractor) if validation is not None else None
 
     loop = TrainingLoop(
         arguments,
-        modules={"model": model},
-        optimizers={"model": build_adamw(model, arguments.learning_rate, arguments.weight_decay)},
-        training_step=partial(training_step, codebook=codebook),
+        modules=modules,
+        optimizers=build_optimizers(arguments, modules),
+        training_step=partial(training_step, codebook=codebook, perceptual_loss=perceptual_loss),
         train_dataset=train,
         evaluation_step=partial(evaluation_step, feature_extractor=feature_extractor),
         validation_dataset=validation,
         summarize_evaluation=partial(summarize_evaluation, codebook_size=config.codebook_size),
         log_media=partial(log_reconstructions, clips=validation, feature_extractor=feature_extractor),
     )
-    loop.register_for_checkpointing(codebook)
+    if codebook is not None:
+        loop.register_for_checkpointing(codebook)
     loop.announce(f"{model.num_parameters():,} parameters, {len(train)} training clips of {config.num_codes} codes")
     if baseline is not None:
         loop.announce(f"to beat: reconstruction_loss {baseline:.4f}, the L1 error of the mean mel spectrum")

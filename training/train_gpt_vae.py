@@ -24,6 +24,7 @@ from melspec_gpt.training.loop_setup import configure_logging
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.optimization import build_adamw
 from melspec_gpt.training.token_splits import build_processor, unigram_baseline
+from melspec_gpt.training.training_program import training_program
 from melspec_gpt.training.vae_evaluation import VALIDATION, class_labels, clip_values, evaluate_vae, summarize_clips
 from melspec_gpt.training.vae_media import log_vae_media
 
@@ -65,7 +66,6 @@ class GPTVAEArguments(RunArguments):
     num_importance_samples: int = setting(
         50, help="Latents per clip in the importance-weighted likelihood of the final model; 0 leaves it out."
     )
-    gradient_checkpointing: bool = setting(False, help="Compute activations twice instead of keeping them.")
 
     def validate(self):
         super().validate()
@@ -170,12 +170,13 @@ def final_evaluation(loop: TrainingLoop, rows: Dataset) -> dict[str, float]:
     )
 
 
+@training_program
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the GPT-VAE training."""
     configure_logging()
     arguments = parse_arguments(GPTVAEArguments, argv)
     set_seed(arguments.seed)
-    splits = load_built_dataset(arguments.dataset_path, ["codes", "label"])
+    splits = load_built_dataset(arguments.dataset_path, ["codes", "label"], arguments.streaming)
     processor = build_processor(arguments.audio_tokenizer, splits, class_token=False)
     config = build_config(arguments, processor)
     baseline = unigram_baseline(splits, config.codebook_size)
@@ -185,8 +186,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = MelGPTVAEModel(config)
     if arguments.init_encoder_from is not None:
         copy_encoder(model, arguments.init_encoder_from, arguments.keep_decoder)
-    if arguments.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
     code_noise = CodeNoise(
         codebook_size=config.codebook_size,
         grid_shape=processor.audio_tokenizer.config.grid_shape,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
-from melspec_gpt.training.media_logging import log_mel_pictures, log_picture, log_sounds
+from melspec_gpt.training.media_logging import (
+    attention_picture,
+    eager_attention,
+    log_code_histogram,
+    log_codes,
+    log_mel_pictures,
+    log_picture,
+    log_sounds,
+)
 from melspec_gpt.training.vae_evaluation import class_labels
 
 if TYPE_CHECKING:
@@ -38,9 +44,8 @@ def log_vae_media(loop: TrainingLoop, clips: Dataset, processor: MelGPTProcessor
         decoded = processor.decode_features(version)
         pictures.append(decoded.input_features)
         log_sounds(loop, name, decoded.audio_values, processor.sampling_rate)
-        for index, clip in enumerate(version):
-            text = " ".join(map(str, clip.tolist()))
-            loop.tensorboard.add_text(f"validation/{name}_codes_{index}", text, loop.state.step)
+        log_codes(loop, name, version)
+        log_code_histogram(loop, name, version)
     log_mel_pictures(loop, "originals_and_reconstructions", *pictures)
     for name, picture in attention_pictures(model, codes[:1], None if labels is None else labels[:1]).items():
         log_picture(loop, name, picture)
@@ -75,20 +80,8 @@ def attention_pictures(
         `encoder_attention` and `decoder_attention`, `torch.FloatTensor` of shape `(positions, positions)`: one row for
         each position that looks, the mean of the heads, 1 where it looks most.
     """
-    with _eager_attention(model):
+    with eager_attention(model):
         noise = torch.zeros(1, model.config.latent_size, device=codes.device)
         outputs = model(codes, class_labels=labels, noise=noise, output_attentions=True)
     last_layers = {"encoder": outputs.encoder_attentions[-1], "decoder": outputs.decoder_attentions[-1]}
-    means = {f"{name}_attention": weights[0].float().mean(0) for name, weights in last_layers.items()}
-    return {name: weights / weights.amax(1, keepdim=True) for name, weights in means.items()}
-
-
-@contextmanager
-def _eager_attention(model: MelGPTVAEModel) -> Iterator[None]:
-    """Only the eager implementation gives the weights."""
-    implementation = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(implementation)
+    return {f"{name}_attention": attention_picture(weights) for name, weights in last_layers.items()}
