@@ -3,8 +3,8 @@ How many clips of 10 seconds does one core decode, turn into mels and encode in 
 
 The sounds are real clips: files of `--data_dir`, repeated up to 10 s and written as wav, Ogg Vorbis and MP3, and the
 videos of `--video_dir` as they are. Times are processor seconds of one thread, medians over all clips and repeats, so
-that other programs on the machine hardly matter. The mel is compared with the recipe of SpecVQGAN, which calls librosa,
-on the same samples, in turns. librosa is no part of this package: without it that row is left out, with
+that other programs on the machine matter little. The mel is compared with the recipe of SpecVQGAN, which calls
+librosa, on the same samples, in turns. librosa is no part of this package: without it that row is left out, with
 
     pip install --target /tmp/librosa librosa && export PYTHONPATH=/tmp/librosa
 
@@ -14,6 +14,12 @@ it is there.
 """
 
 import argparse
+import os
+
+# For NumPy, which reads it when it is imported: threads that wait would be counted as work.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +43,7 @@ PROJECTED_CLIPS = 200_000
 SECONDS_PER_HOUR = 3600
 FORMATS = {"wav": ("WAV", "PCM_16"), "ogg": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}
 VIDEO_EXTENSION = ".mp4"
-# libsndfile's Vorbis encoder needs little memory only for short pieces.
+# Samples handed to the encoders at once.
 WRITTEN_SAMPLES = 4096
 
 

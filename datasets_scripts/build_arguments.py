@@ -21,6 +21,9 @@ def add_clip_arguments(parser: argparse.ArgumentParser, clip_seconds: float) -> 
         default="repeat",
         help="how to fill up a file that is too short: play it again, or append silence (default: %(default)s)",
     )
+    parser.add_argument(
+        "--keep_audio", action="store_true", help="store the waveforms beside the mels, for train_vocoder"
+    )
     parser.add_argument("--num_proc", type=int, default=None, help="worker processes (default: one, without workers)")
 
 

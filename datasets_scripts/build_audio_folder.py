@@ -54,6 +54,7 @@ def build_audio_folder(
     test_fraction: float = 0.0,
     max_clips_per_class: int | None = None,
     seed: int = 0,
+    keep_audio: bool = False,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict:
@@ -75,7 +76,7 @@ def build_audio_folder(
             one source stay together.
         max_clips_per_class (`int`): files kept of each class; `None` keeps all.
         seed (`int`): seed of both choices.
-        num_proc, overwrite: see [`build_mel_dataset`].
+        keep_audio, num_proc, overwrite: see [`build_mel_dataset`].
 
     Returns:
         The report, see [`build_mel_dataset`].
@@ -93,6 +94,7 @@ def build_audio_folder(
         test_fraction=test_fraction,
         seed=seed,
         max_clips_per_class=max_clips_per_class,
+        keep_audio=keep_audio,
         num_proc=num_proc,
         overwrite=overwrite,
     )

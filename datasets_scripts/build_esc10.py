@@ -27,6 +27,7 @@ def build_esc10(
     short_clips: str = "repeat",
     download: bool = False,
     archive_url: str = ARCHIVE_URL,
+    keep_audio: bool = False,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict:
@@ -47,7 +48,7 @@ def build_esc10(
         short_clips (`str`): `"repeat"` or `"zero"`, see [`MelFeatureExtractor`].
         download (`bool`): whether to fetch the public archive (40 MB) into `data_dir` first, unless it is there.
         archive_url (`str`): where from.
-        num_proc, overwrite: see [`build_mel_dataset`].
+        keep_audio, num_proc, overwrite: see [`build_mel_dataset`].
 
     Returns:
         The report, see [`build_mel_dataset`].
@@ -60,7 +61,15 @@ def build_esc10(
     listing = list_esc10(data_dir, validation_folds, test_folds, classes)
     listing.left_out += refused
     feature_extractor = MelFeatureExtractor.from_clip_seconds(clip_seconds, short_clips=short_clips)
-    return build_mel_dataset(listing, data_dir, output_dir, feature_extractor, num_proc=num_proc, overwrite=overwrite)
+    return build_mel_dataset(
+        listing,
+        data_dir,
+        output_dir,
+        feature_extractor,
+        keep_audio=keep_audio,
+        num_proc=num_proc,
+        overwrite=overwrite,
+    )
 
 
 def _fetch_esc10(data_dir: Path, archive_url: str) -> list[dict[str, str]]:

@@ -70,6 +70,7 @@ def build_vas(
     keep_archives: bool = False,
     clip_seconds: float = CLIP_SECONDS,
     short_clips: str = "repeat",
+    keep_audio: bool = False,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict:
@@ -92,7 +93,7 @@ def build_vas(
         md5_file (`str` or `Path`): other checksums than those of the published archives, as md5sum writes them.
         keep_archives (`bool`): whether to keep fetched archives after unpacking.
         clip_seconds, short_clips: see [`MelFeatureExtractor`]; for videos and sound files.
-        num_proc, overwrite: see [`build_mel_dataset`].
+        keep_audio, num_proc, overwrite: see [`build_mel_dataset`].
 
     Returns:
         The report, see [`build_mel_dataset`]; `missing` names the listed clips that are not there.
@@ -121,6 +122,7 @@ def build_vas(
         clip_options=ClipOptions(repeat_gap=REPEAT_GAP if found.layout == "videos" else 0),
         load_mel=partial(load_mel, feature_extractor=feature_extractor),
         require_train=False,
+        keep_audio=keep_audio,
         num_proc=num_proc,
         overwrite=overwrite,
     )

@@ -55,6 +55,7 @@ def build_vggsound(
     max_clips_per_class: int | None = None,
     clip_seconds: float = CLIP_SECONDS,
     short_clips: str = "repeat",
+    keep_audio: bool = False,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict:
@@ -82,7 +83,7 @@ def build_vggsound(
             where there are no split lists. Clips of one video stay together.
         max_clips_per_class (`int`): clips kept of each class; `None` keeps all.
         clip_seconds, short_clips: see [`MelFeatureExtractor`]; for videos and sound files.
-        num_proc, overwrite: see [`build_mel_dataset`].
+        keep_audio, num_proc, overwrite: see [`build_mel_dataset`].
 
     Returns:
         The report, see [`build_mel_dataset`]; `missing` names the listed clips that are not there.
@@ -118,6 +119,7 @@ def build_vggsound(
         validation_fraction=validation_fraction,
         seed=seed,
         max_clips_per_class=max_clips_per_class,
+        keep_audio=keep_audio,
         num_proc=num_proc,
         overwrite=overwrite,
     )

@@ -155,16 +155,20 @@ def _held_out_counts(units: list[list[int]], validation_fraction: float, test_fr
 def _draw(units: list[list[int]], wanted: dict[str, int], generator: random.Random) -> dict[str, list[int]]:
     """
     Positions for each split that is held out: whole units at random as far as they fit; a split that would stay empty
-    gets the smallest of those drawn. One unit at least stays for training.
+    gets the smallest one. One unit at least stays for training.
     """
-    drawn = generator.sample(units, min(sum(wanted.values()), len(units)))
+    drawn = generator.sample(range(len(units)), min(sum(wanted.values()), len(units)))
+    others = sorted(set(range(len(units))) - set(drawn))  # in place of units that are too large
+    generator.shuffle(others)
+    drawn = [units[index] for index in (*drawn, *others)]
     num_free = len(units) - 1 - len(wanted)  # units that may be held out beyond the first of each split
     chosen: dict[str, list[int]] = {}
     for split, count in wanted.items():
-        taken, left = [], []
+        taken, left, room = [], [], count
         for unit in drawn:
-            fits = sum(map(len, taken)) + len(unit) <= count and (not taken or num_free > 0)
+            fits = len(unit) <= room and (not taken or num_free > 0)
             num_free -= fits and bool(taken)
+            room -= len(unit) if fits else 0
             (taken if fits else left).append(unit)
         if not taken:
             taken = [left.pop(min(range(len(left)), key=lambda index: len(left[index])))]

@@ -13,8 +13,8 @@ CALIBRATION = 17.5
 def frame_levels(mel: np.ndarray) -> np.ndarray:
     """
     Level (root mean square, 0 for a square wave of peak 1) of each frame, dBFS, estimated from the bands. What lies
-    below or above them (125 to 7600 Hz) is not counted: on ESC-10 the estimate of a clip is within 3 dB of the level
-    of its samples for 86 % of the clips; those with a strong rumble come out quieter.
+    below or above them (125 to 7600 Hz) is not counted: on ESC-10, on which it was calibrated, the estimate is
+    within 3 dB of the level of the samples for 86 % of the clips and within 6 dB for 94 %.
 
     Args:
         mel (`np.ndarray` of shape `(bands, frames)`): as stored, in [0, 1].

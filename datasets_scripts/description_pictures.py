@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 COLOUR_MAP = "magma"
-# One colour in four: the eye sees no difference, and a picture takes half the space.
+# One colour in four, for smaller files.
 COLOUR_STEP = 4
 PICTURE_FRAMES = 160
 GAP_FRAMES = 4

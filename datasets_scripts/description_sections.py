@@ -88,7 +88,7 @@ def token_sections(report: Mapping[str, Any]) -> list[Section]:
             [
                 "The perplexity is the number of codes that would be as hard to guess if all were equally frequent.",
             ],
-            Table(("split", "rows", "codes used", "perplexity"), usage),
+            Table(("split", "rows", "different codes", "perplexity"), usage),
         ),
         Section(
             "Code histogram",

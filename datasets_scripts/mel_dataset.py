@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Array2D, ClassLabel, Features, Value
+from datasets import Array2D, ClassLabel, Features, List, Value
 
 from melspec_gpt.datasets_scripts.arrow_shards import Shard
 from melspec_gpt.datasets_scripts.audio_reading import read_clips
@@ -25,6 +25,7 @@ from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 SPLITS = ("train", "validation", "test")
 MEL_EXTENSION = ".npy"
+PCM_SCALE = 32768
 
 
 def build_mel_dataset(
@@ -39,6 +40,7 @@ def build_mel_dataset(
     max_clips_per_class: int | None = None,
     load_mel: Callable[[str], np.ndarray] | None = None,
     require_train: bool = True,
+    keep_audio: bool = False,
     num_proc: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def build_mel_dataset(
         load_mel (`Callable`): reads a file whose name ends with .npy: its path -> mel of shape `(feature_size,
             num_mel_frames)`, or a `ValueError` that says what is wrong with it. It has to pickle.
         require_train (`bool`): whether a dataset without training clips is an error, or only gets a warning.
+        keep_audio (`bool`): whether to add the column `audio`, 16-bit PCM of the clip that the mel is of: what
+            train_vocoder reads. It takes 3.2 times the space of the mel.
         num_proc (`int`): worker processes; `None` for none.
         overwrite (`bool`): whether to replace an earlier build.
 
@@ -85,11 +89,12 @@ def build_mel_dataset(
         "test_fraction": test_fraction,
         "seed": seed,
         "max_clips_per_class": max_clips_per_class,
+        "keep_audio": keep_audio,
         "clip_options": dataclasses.asdict(clip_options),
         "feature_extractor": feature_extractor.to_dict(),
         "sources": _digest(splits, class_names),
     }
-    job = _MelJob(feature_extractor, clip_options, class_names, load_mel)
+    job = _MelJob(feature_extractor, clip_options, class_names, load_mel, keep_audio)
 
     def finish(folder: Path, shards: list[tuple[Shard, dict[str, Any]]]) -> dict[str, Any]:
         clip_seconds = feature_extractor.num_samples / feature_extractor.sampling_rate
@@ -132,6 +137,7 @@ class _MelJob:
     clip_options: ClipOptions
     class_names: list[str]
     load_mel: Callable[[str], np.ndarray] | None
+    keep_audio: bool
 
     description = "Sound files to mels"
 
@@ -140,7 +146,8 @@ class _MelJob:
         """Types of the columns."""
         shape = (self.feature_extractor.feature_size, self.feature_extractor.num_mel_frames)
         label = ClassLabel(names=self.class_names)
-        return Features({"id": Value("string"), "label": label, "mel": Array2D(shape, "float16")})
+        audio = {"audio": List(Value("int16"), length=self.feature_extractor.num_samples)} if self.keep_audio else {}
+        return Features({"id": Value("string"), "label": label, "mel": Array2D(shape, "float16")} | audio)
 
     def prepare(self, device: torch.device | None) -> None:
         """There is nothing to load, and mels are computed on the CPU."""
@@ -155,18 +162,25 @@ class _MelJob:
         label_ids = {name: label_id for label_id, name in enumerate(self.class_names)}
         for clip in shard.items:
             try:
-                for suffix, mel in self._mels(clip.path):
-                    row = {"id": clip.clip_id + suffix, "label": label_ids[clip.label], "mel": mel}
+                for suffix, sounds in self._sounds(clip.path):
+                    row = {"id": clip.clip_id + suffix, "label": label_ids[clip.label]} | sounds
                     notes["labels"].append(row["label"])
-                    notes["facts"][row["id"]] = clip_facts(mel)
+                    notes["facts"][row["id"]] = clip_facts(row["mel"])
                     yield row
             except ValueError as error:
                 notes["left_out"].append({"file": clip.clip_id, "reason": str(error)})
 
-    def _mels(self, path: str) -> Iterator[tuple[str, np.ndarray]]:
+    def _sounds(self, path: str) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """Suffix of the id, and `mel` and perhaps `audio`, of each clip of a file."""
         if self.load_mel is not None and path.endswith(MEL_EXTENSION):
-            yield "", self.load_mel(path).astype(np.float16)
+            if self.keep_audio:
+                raise ValueError("it is a mel without its sound; build from sound files, or without `keep_audio`")
+            yield "", {"mel": self.load_mel(path).astype(np.float16)}
             return
         for suffix, samples, sampling_rate in read_clips(path, self.feature_extractor, self.clip_options):
             mel = self.feature_extractor.mel_spectrogram([samples], sampling_rate, resample=True)[0]
-            yield suffix, mel.numpy().astype(np.float16)
+            sounds = {"mel": mel.numpy().astype(np.float16)}
+            if self.keep_audio:
+                waveform = self.feature_extractor.whole_clips([samples], sampling_rate, resample=True)[0]
+                sounds["audio"] = (waveform * PCM_SCALE).round().clamp(-PCM_SCALE, PCM_SCALE - 1).short().numpy()
+            yield suffix, sounds

@@ -134,7 +134,7 @@ def test_file_in_the_way_of_the_output_folder_is_found_at_the_start(tmp_path, pl
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("in the way")
     with pytest.raises(OSError, match="`output_dir` .*run' cannot be written"):
-        make_loop(tmp_path / "run", max_train_steps=1)
+        make_loop(tmp_path / "run", max_train_steps=1).run()
 
 
 def test_final_model_is_never_half_there(tmp_path, monkeypatch):

@@ -188,6 +188,7 @@ def test_resumed_run_hides_what_the_killed_one_logged_after_the_checkpoint(tmp_p
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, recorder=Recorder(fail_at=5), **settings)
     assert set(logged(tmp_path, "train/loss")) == {1, 2, 3, 4, 5}
+    time.sleep(1.1)  # TensorBoard orders sessions by the second they began in
     run(tmp_path, resume_from_checkpoint="latest", learning_rate=0.0, **settings)
     assert set(logged(tmp_path, "train/loss")) == {1, 2, 3, 4, 5, 6}
     assert logged(tmp_path, "train/learning_rate")[5] == 0

@@ -54,6 +54,34 @@ def rows_by_id(dataset):
     return {row["id"]: row for split in dataset.values() for row in split.with_format("numpy")}
 
 
+def test_kept_audio_is_the_clip_that_the_mel_is_of(data_dir, tmp_path, feature_extractor):
+    listing = listing_of(data_dir, ALL_NAMES)
+    build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor, keep_audio=True)
+    for row in rows_by_id(load_from_disk(tmp_path / "mels")).values():
+        assert row["audio"].shape == (feature_extractor.num_samples,)
+        mel = feature_extractor.mel_spectrogram([row["audio"].astype(np.int16)])[0]
+        audible = torch.from_numpy(row["mel"].astype(np.float32)) > 0.4
+        assert audible.any()
+        torch.testing.assert_close(
+            mel[audible], torch.tensor(row["mel"].astype(np.float32))[audible], atol=5e-3, rtol=0
+        )
+
+
+def test_mels_without_sound_have_no_audio_to_keep(data_dir, tmp_path, feature_extractor):
+    np.save(data_dir / "dog4.npy", np.zeros((feature_extractor.feature_size, feature_extractor.num_mel_frames)))
+    listing = listing_of(data_dir, ["dog1"])
+    listing.add(data_dir, "dog4.npy", "dog", "train")
+    report = build_mel_dataset(
+        listing, data_dir, tmp_path / "mels", feature_extractor, load_mel=np.load, keep_audio=True
+    )
+    assert report["left_out"] == [
+        {
+            "file": "dog4.npy",
+            "reason": "it is a mel without its sound; build from sound files, or without `keep_audio`",
+        }
+    ]
+
+
 def test_mels_equal_the_feature_extractors(data_dir, tmp_path, feature_extractor):
     build_mel_dataset(listing_of(data_dir, ALL_NAMES), data_dir, tmp_path / "mels", feature_extractor)
     rows = rows_by_id(load_from_disk(tmp_path / "mels"))

@@ -139,9 +139,7 @@ def test_targets_are_the_true_codes_whatever_the_model_reads(config, tmp_path):
             return super().forward(input_ids=input_ids, labels=labels, **kwargs)
 
     model = Spy(config)
-    rows = [
-        {"codes": torch.randint(8, (50,)), "label": torch.tensor(1), "row": torch.tensor(row)} for row in range(2)
-    ]
+    rows = [{"codes": torch.randint(8, (50,)), "label": torch.tensor(1), "row": torch.tensor(row)} for row in range(2)]
     arguments = GPTArguments(
         dataset_path="",
         output_dir=str(tmp_path),

@@ -8,12 +8,13 @@ import torch
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
+from melspec_gpt.configuration.configuration_melgan import MelGANConfig
 from melspec_gpt.modeling.modeling_mel_gpt_vae import MelGPTVAEModel
 from melspec_gpt.training.arguments import RunArguments, parse_arguments
 from melspec_gpt.training.model_presets import PRESETS_FOLDER, load_model_config
 
 REQUIRED = {"dataset_path": "data", "output_dir": "out", "model_config": "tiny", "max_train_steps": 10}
-CONFIG_CLASSES = {config.model_type: config for config in (MelVQConfig, MelGPTConfig, MelGPTVAEConfig)}
+CONFIG_CLASSES = {config.model_type: config for config in (MelVQConfig, MelGPTConfig, MelGPTVAEConfig, MelGANConfig)}
 
 
 @pytest.fixture

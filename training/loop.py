@@ -69,7 +69,6 @@ class TrainingLoop:
             `media_steps`. Not with sharded weights, which a single process cannot use.
 
     Raises:
-        OSError: if nothing can be written into `output_dir`.
         ValueError: if the arguments do not fit each other, the data set or the number of processes.
     """
 
@@ -92,7 +91,6 @@ class TrainingLoop:
         for name in ("load_best_model_at_end", "early_stopping_patience"):
             if getattr(arguments, name) and validation_dataset is None:
                 raise ValueError(f"`{name}` is {getattr(arguments, name)}, but the data set has no validation split.")
-        check_writable(arguments.output_dir)
         self.accelerator = build_accelerator(arguments)
         self.arguments = with_batch_size_per_device(arguments, self.accelerator.num_processes)
         self.training_step = training_step
@@ -195,8 +193,9 @@ class TrainingLoop:
         Raises:
             SystemExit: after SIGTERM (exit code 143) or SIGINT (130), when the state is saved in a checkpoint.
             FloatingPointError: if a loss is NaN or infinite.
-            OSError: if a checkpoint or the model cannot be written.
+            OSError: if nothing can be written into `output_dir`, at the start or later.
         """
+        check_writable(self.arguments.output_dir)
         # Until here all processes drew the same numbers, so that their weights are equal.
         set_seed(self.arguments.seed, device_specific=True)
         self._resume()
