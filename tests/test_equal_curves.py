@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 from accelerate import debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from process_runs import SETTINGS, largest_difference
 from training_runs import logged_scalars, tiny_trainings
 
@@ -18,8 +18,7 @@ def trainings(tmp_path_factory):
 def test_two_processes_have_the_loss_curve_of_one(trainings, name, tmp_path):
     program = importlib.import_module(trainings[name].module)
     program.main(trainings[name].argv(tmp_path / "one"))
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     debug_launcher(program.main, args=(trainings[name].argv(tmp_path / "two"),), num_processes=2)
     one, two = (logged_scalars(tmp_path / folder) for folder in ("one", "two"))
     assert len(one["train/loss"]) == 8

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from accelerate import Accelerator, debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from tiny_loop import DATA, Recorder, make_loop
 
 from melspec_gpt.training import stop_signals
@@ -57,8 +57,7 @@ def _train(output_dir, resume_from):
 
 
 def test_two_processes_stop_together_and_continue_exactly(tmp_path):
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     debug_launcher(_train_where_one_of_two_processes_gets_a_signal, args=(tmp_path / "parts",), num_processes=2)
     assert list(list_checkpoints(str(tmp_path / "parts"))) == [3]
     debug_launcher(_train, args=(tmp_path / "parts", "latest"), num_processes=2)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from accelerate import PartialState, debug_launcher
+from accelerate_state import forget_accelerate
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
 from number_shards import folder_bytes
 
@@ -308,6 +309,7 @@ def _build_on_two_ranks(folder, output_dir, log):
 
 def test_ranks_share_the_shards_and_change_no_byte(many_mels, tmp_path):
     (tmp_path / "log").mkdir()
+    forget_accelerate()
     debug_launcher(_build_on_two_ranks, args=(many_mels, tmp_path / "tokens", tmp_path / "log"), num_processes=2)
     assert folder_bytes(tmp_path / "tokens") == folder_bytes(many_mels / "tokens")
     batches = sorted(path.name for path in (tmp_path / "log").iterdir())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import GradientState
+from accelerate_state import forget_accelerate
 from datasets import load_from_disk
 from tiny_tokens import NUM_CLIPS, save_audio_tokenizer, write_dataset
 
@@ -126,8 +127,7 @@ def _read_on_two_processes(tokens, folder):
 
 def test_two_processes_read_every_example_once_per_epoch(tmp_path):
     tokens = write_dataset(tmp_path / "tokens", num_shards=5)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     debug_launcher(_read_on_two_processes, args=(tokens, str(tmp_path)), num_processes=2)
     first, second = (json.loads((tmp_path / f"{process}.json").read_text()) for process in range(2))
     for epoch in range(2):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -166,8 +166,7 @@ def test_two_processes_equal_one_with_twice_the_batch(mels, tmp_path):
     for folder in folders:
         folder.mkdir()
     one = run(mels, folders[0], per_device_train_batch_size=4, **settings)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     arguments = (mels, folders[1], settings | {"per_device_train_batch_size": 2})
     debug_launcher(run_on_two_processes, args=arguments, num_processes=2)
     two = f"{folders[1]}/output"

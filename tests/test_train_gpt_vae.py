@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from accelerate import debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from tiny_tokens import CODEBOOK_SIZE, NAMES, NUM_CODES, save_audio_tokenizer, write_dataset
 
 from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
@@ -233,8 +233,7 @@ def _train_on_two_processes(required, output_dir):
 
 def test_two_processes_equal_one_with_twice_the_batch(required, tmp_path):
     one = run(required, tmp_path / "one", *TWO_PROCESSES, "--per_device_train_batch_size", "6")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     debug_launcher(_train_on_two_processes, args=(required, tmp_path / "two"), num_processes=2)
     two = json.loads((tmp_path / "two" / "training_summary.json").read_text())
     assert (one["num_processes"], two["num_processes"]) == (1, 2)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_tokens import save_audio_tokenizer
@@ -128,8 +128,7 @@ def test_two_processes_equal_one_with_twice_the_batch(dataset_path, trained, tmp
     settings = {"max_train_steps": 6, "checkpointing_steps": 6, "learning_rate": 1e-3}
     settings["audio_tokenizer"] = summary(trained)["arguments"]["audio_tokenizer"]
     one = run(dataset_path, tmp_path / "one", **settings)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     arguments = (dataset_path, tmp_path / "two", settings | {"per_device_train_batch_size": 2})
     debug_launcher(run_on_two_processes, args=arguments, num_processes=2)
     two = tmp_path / "two" / "output"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from accelerate import debug_launcher
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from tiny_loop import DATA, Recorder, assert_same_head, make_loop, weights
 from torch import nn
 
@@ -83,7 +83,6 @@ def _train_on_two_processes(output_dir):
 
 def test_average_of_two_processes_equals_that_of_one(tmp_path):
     make_loop(tmp_path / "one", **SETTINGS).run()
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_accelerate()
     debug_launcher(_train_on_two_processes, args=(tmp_path / "two",), num_processes=2)
     assert_same_head(*(MelGPTForCausalLM.from_pretrained(tmp_path / name) for name in ("one", "two")))
