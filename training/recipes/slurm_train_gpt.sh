@@ -28,7 +28,7 @@ mel_dataset=$1 audio_tokenizer=$2 token_dataset=$3 output_dir=$4
 
 gpus_per_node=${SLURM_GPUS_ON_NODE:-1}
 num_processes=$((SLURM_NNODES * gpus_per_node))
-main_address=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+read -r main_address < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 main_port=$((20000 + SLURM_JOB_ID % 20000))
 threads=$((${SLURM_CPUS_PER_TASK:-1} / gpus_per_node))
 export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
