@@ -2,9 +2,12 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 
 from melspec_gpt.datasets_scripts.clip_options import ClipOptions
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser, clip_seconds: float) -> None:
@@ -65,13 +68,18 @@ def cutting_options(
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of every program that writes a dataset."""
     parser.add_argument("--output_dir", required=True, help="folder to write; it has to be new or empty")
-    parser.add_argument("--overwrite", action="store_true", help="replace the earlier build in --output_dir")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the earlier build in --output_dir, and throw away an unfinished one that has other settings",
+    )
 
 
 def run_build(parser: argparse.ArgumentParser, build: Callable, argv: Sequence[str] | None = None) -> None:
     """
     Calls `build` with the parsed options, which carry the names of its arguments. What a user can put right (a
-    `ValueError`, or an `OSError` such as a full disk) ends the program with that sentence instead of a traceback.
+    `ValueError`, or an `OSError` such as a full disk) ends the program with that sentence instead of a traceback, and
+    Ctrl-C with exit code 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = vars(parser.parse_args(argv))
@@ -79,3 +87,5 @@ def run_build(parser: argparse.ArgumentParser, build: Callable, argv: Sequence[s
         build(**options)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
