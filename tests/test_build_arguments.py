@@ -19,7 +19,8 @@ def end_of(error, capsys):
 @pytest.mark.parametrize("error", [ValueError("no such class"), OSError("no space left")])
 def test_what_a_user_can_put_right_is_a_sentence(error, capsys):
     code, message = end_of(error, capsys)
-    assert code == 2 and message.endswith(f"build: error: {error}\n")
+    assert code == 2
+    assert message.endswith(f"build: error: {error}\n")
 
 
 def test_ctrl_c_is_no_traceback(capsys):
