@@ -8,9 +8,9 @@ import pytest
 import torch
 from accelerate import debug_launcher
 from accelerate_state import forget_accelerate
-from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, Value
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_mels import write_mels
 
 from melspec_gpt.modeling.modeling_mel_classifier import ClassifierEnsemble, save_classifier
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
@@ -39,21 +39,7 @@ ADVERSARIAL = {
 
 @pytest.fixture(scope="module")
 def mels(tmp_path_factory) -> str:
-    """Clips of half a second of noise, each at another level."""
-    folder = tmp_path_factory.mktemp("mels")
-    feature_extractor = MelFeatureExtractor.from_clip_seconds(0.6)
-    shape = (feature_extractor.feature_size, feature_extractor.num_mel_frames)
-    features = Features({"id": Value("string"), "label": ClassLabel(names=["a"]), "mel": Array2D(shape, "float16")})
-    random = np.random.default_rng(0)
-    splits = DatasetDict()
-    for split, count in (("train", 8), ("validation", 3)):
-        levels = np.linspace(0.1, 0.9, count).reshape(-1, 1, 1)
-        mel = np.clip(levels + 0.02 * random.standard_normal((count, *shape)), 0, 1)
-        rows = {"id": [str(index) for index in range(count)], "label": [0] * count, "mel": mel.astype(np.float16)}
-        splits[split] = Dataset.from_dict(rows, features=features)
-    splits.save_to_disk(folder)
-    feature_extractor.save_pretrained(folder)
-    return str(folder)
+    return write_mels(tmp_path_factory.mktemp("mels"))
 
 
 def run(mels: str, folder, **changes) -> str:
