@@ -1,9 +1,9 @@
-"""How do tests of one process and of several live in one session? Accelerate keeps its state for the whole process."""
+"""How does a test set what Accelerate keeps for the whole process?"""
 
 from accelerate.state import AcceleratorState, GradientState
 
 
 def forget_accelerate() -> None:
-    """Accelerate starts anew in this process, and in those that are forked from it."""
+    """Accelerate starts anew in this process."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()

@@ -8,19 +8,20 @@ Trains tiny models: once undisturbed, then with `kill -9` at random moments and 
 """
 
 import argparse
-import importlib
+import os
 import random
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
-from training_runs import Start, Training, outcome, signal_when, start_fork, start_program, tiny_trainings, wait
+from clean_processes import wait
+from training_runs import Training, outcome, signal_when, start, tiny_trainings
 
 RESUME = {"resume_from_checkpoint": "latest"}
 
 
-def finish(training: Training, output_dir: Path, start: Start, **changes) -> float:
+def finish(training: Training, output_dir: Path, **changes) -> float:
     """
     Runs a training to its end; returns the seconds it took.
 
@@ -35,16 +36,16 @@ def finish(training: Training, output_dir: Path, start: Start, **changes) -> flo
     return time.monotonic() - begin
 
 
-def kill_at_random(training: Training, output_dir: Path, start: Start, seconds: float, draw: random.Random) -> str:
+def kill_at_random(training: Training, output_dir: Path, seconds: float, draw: random.Random) -> str:
     """Starts or continues a training and kills it up to `seconds` after it began to write; says where that was."""
     folder = output_dir / "checkpoints"
     known = set(folder.glob("*"))
-    process_id = start(training, training.argv(output_dir, **RESUME), output_dir.with_name(f"{output_dir.name}.log"))
-    signal_when(process_id, lambda: set(folder.glob("*")) != known, delay=draw.uniform(0, seconds))
+    process = start(training, training.argv(output_dir, **RESUME), output_dir.with_name(f"{output_dir.name}.log"))
+    signal_when(process, lambda: set(folder.glob("*")) != known, delay=draw.uniform(0, seconds))
     return ", ".join(sorted(path.name for path in folder.glob("*")))
 
 
-def kill_while_saving(training: Training, output_dir: Path, start: Start, draw: random.Random) -> str:
+def kill_while_saving(training: Training, output_dir: Path, draw: random.Random) -> str:
     """Starts or continues a training and kills it while it writes something; says what was left."""
     folders = (output_dir, output_dir / "checkpoints")
     targets = draw.choice([("incomplete-checkpoint-*",), ("incomplete-*", "outdated-*")])
@@ -53,8 +54,8 @@ def kill_while_saving(training: Training, output_dir: Path, start: Start, draw: 
         return sorted(path.name for folder in folders for target in targets for path in folder.glob(target))
 
     stale = unfinished()
-    process_id = start(training, training.argv(output_dir, **RESUME), output_dir.with_name(f"{output_dir.name}.log"))
-    signal_when(process_id, lambda: bool(set(unfinished()) - set(stale)), delay=draw.uniform(0, 0.03))
+    process = start(training, training.argv(output_dir, **RESUME), output_dir.with_name(f"{output_dir.name}.log"))
+    signal_when(process, lambda: bool(set(unfinished()) - set(stale)), delay=draw.uniform(0, 0.03))
     return ", ".join(sorted(path.name for path in output_dir.glob("*/*checkpoint-*")) + unfinished())
 
 
@@ -65,29 +66,26 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kills_while_saving", type=int, default=20, help="kills of one more run, all while it saves")
     parser.add_argument("--trainings", nargs="+", help="by default all of them in turn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fork", action="store_true", help="start copies of this process, without imports: quicker")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse_arguments()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are no faster on more
     draw = random.Random(arguments.seed)
-    start = start_fork if arguments.fork else start_program
     work_dir = arguments.work_dir or Path(tempfile.mkdtemp())
     trainings = tiny_trainings(work_dir / "data")
     names = arguments.trainings or list(trainings)
     references, seconds = {}, {}
     for name in names:
-        importlib.import_module(trainings[name].module)
-        seconds[name] = finish(trainings[name], work_dir / name, start)
+        seconds[name] = finish(trainings[name], work_dir / name)
         references[name] = outcome(work_dir / name)
     print("| training | killed | left behind | equal to the undisturbed run |\n|---|---|---|---|", flush=True)
     for number in range(arguments.kills):
         training = trainings[names[number % len(names)]]
         output_dir = work_dir / f"killed-{number}"
-        # Most of a run this small are imports, which come before the first file.
-        left = kill_at_random(training, output_dir, start, 0.4 * seconds[training.name], draw)
-        finish(training, output_dir, start, **RESUME)
+        left = kill_at_random(training, output_dir, 0.4 * seconds[training.name], draw)
+        finish(training, output_dir, **RESUME)
         same = outcome(output_dir) == references[training.name]
         print(f"| {training.name} | at random | {left} | {'yes' if same else '**no**'} |", flush=True)
         shutil.rmtree(output_dir)
@@ -98,9 +96,9 @@ def main() -> None:
         training = tiny_trainings(work_dir / "data_saving", checkpointing_steps=1, checkpoints_total_limit=2)[name]
         output_dir = work_dir / f"{name}-saving"
         for number in range(-(-arguments.kills_while_saving // len(names))):
-            left = kill_while_saving(training, output_dir, start, draw)
+            left = kill_while_saving(training, output_dir, draw)
             print(f"| {name} | while saving, {number + 1} | {left} | |", flush=True)
-        finish(training, output_dir, start, **RESUME)
+        finish(training, output_dir, **RESUME)
         same = outcome(output_dir) == references[name]
         print(f"| {name} | while saving | | {'yes' if same else '**no**'} |", flush=True)
 

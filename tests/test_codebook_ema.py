@@ -1,5 +1,5 @@
 import torch
-from accelerate import debug_launcher
+from clean_processes import run_on_two_processes
 
 from melspec_gpt.modeling.modeling_vector_quantizer import VectorQuantizer
 from melspec_gpt.training.codebook_ema import CodebookEMA
@@ -22,7 +22,7 @@ def test_codebook_finds_the_clusters():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(8, 4, 0.25)
     codebook = CodebookEMA(quantizer, decay=0.8, dead_share=0.5)
-    for step in range(40):
+    for step in range(80):
         codebook.update(clustered_latents(8, seed=step))
     latents = clustered_latents(8, seed=99)
     assert quantization_error(quantizer, latents) < 0.01
@@ -96,4 +96,4 @@ def update_on_two_processes() -> None:
 
 
 def test_two_processes_keep_one_codebook():
-    debug_launcher(update_on_two_processes, num_processes=2)
+    run_on_two_processes(update_on_two_processes)

@@ -3,8 +3,7 @@
 import importlib
 
 import pytest
-from accelerate import debug_launcher
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from process_runs import SETTINGS, largest_difference
 from training_runs import logged_scalars, tiny_trainings
 
@@ -18,8 +17,7 @@ def trainings(tmp_path_factory):
 def test_two_processes_have_the_loss_curve_of_one(trainings, name, tmp_path):
     program = importlib.import_module(trainings[name].module)
     program.main(trainings[name].argv(tmp_path / "one"))
-    forget_accelerate()
-    debug_launcher(program.main, args=(trainings[name].argv(tmp_path / "two"),), num_processes=2)
+    run_on_two_processes(program.main, trainings[name].argv(tmp_path / "two"))
     one, two = (logged_scalars(tmp_path / folder) for folder in ("one", "two"))
     assert len(one["train/loss"]) == 8
     assert largest_difference(one, two, "train/loss") < 1e-4

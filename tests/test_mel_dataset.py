@@ -1,10 +1,10 @@
 """From a listing of clips to a mel dataset on disk."""
 
 import json
-import multiprocessing
 import os
 import signal
 
+import clean_processes
 import numpy as np
 import pytest
 import soundfile
@@ -208,16 +208,15 @@ def test_workers_change_no_byte(data_dir, tmp_path, feature_extractor):
     assert folder_bytes(tmp_path / "one") == folder_bytes(tmp_path / "two")
 
 
+def kill_this_process(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_killed_build_is_continued(data_dir, tmp_path, feature_extractor):
     listing = listing_of(data_dir, ALL_NAMES)
     listing.add(data_dir, "killer.npy", "dog", "validation")
     arguments = (listing, data_dir, tmp_path / "mels", feature_extractor)
-    child = multiprocessing.get_context("fork").Process(
-        target=build_mel_dataset, args=arguments, kwargs={"load_mel": lambda _: os.kill(os.getpid(), signal.SIGKILL)}
-    )
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    assert clean_processes.run(build_mel_dataset, *arguments, load_mel=kill_this_process) == -signal.SIGKILL
     finished = next((tmp_path / "mels.partial").rglob("train/*.arrow")).stat().st_ino
     report = build_mel_dataset(*arguments)
     assert next((tmp_path / "mels").rglob("train/*.arrow")).stat().st_ino == finished

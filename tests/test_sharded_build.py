@@ -1,15 +1,16 @@
 """Sharded builds: nothing of a finished shard is lost or repeated, and no byte tells how the build went."""
 
 import json
-import multiprocessing
 import os
 import signal
 
+import clean_processes
 import pytest
 import torch
 from datasets import DatasetDict, load_from_disk
 from number_shards import NUM_SHARDS, SPLITS, begun_shards, build_numbers, folder_bytes
 
+from melspec_gpt.datasets_scripts import sharded_build
 from melspec_gpt.datasets_scripts.arrow_shards import MAXIMUM_SHARDS, MINIMUM_SHARD_ITEMS, plan_shards
 from melspec_gpt.datasets_scripts.output_folder import WORK_SUFFIX
 
@@ -26,10 +27,7 @@ def uninterrupted(tmp_path_factory):
 
 def build_in_child(*args, **kwargs):
     """Builds in a process of its own; returns its exit code."""
-    child = multiprocessing.get_context("fork").Process(target=build_numbers, args=args, kwargs=kwargs)
-    child.start()
-    child.join()
-    return child.exitcode
+    return clean_processes.run(build_numbers, *args, **kwargs)
 
 
 def partial(folder, name="out"):
@@ -106,17 +104,13 @@ def test_killed_again_and_again(tmp_path, uninterrupted):
     assert len(begun_shards(tmp_path, "out")) == NUM_SHARDS + 3
 
 
+def build_killed_while_finishing(folder):
+    sharded_build.write_report = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+    build_numbers(folder, "out")
+
+
 def test_killed_after_the_last_shard(tmp_path, uninterrupted):
-    def killed_while_finishing():
-        import melspec_gpt.datasets_scripts.sharded_build as module
-
-        module.write_report = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-        build_numbers(tmp_path, "out")
-
-    child = multiprocessing.get_context("fork").Process(target=killed_while_finishing)
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    assert clean_processes.run(build_killed_while_finishing, tmp_path) == -signal.SIGKILL
     build_numbers(tmp_path, "out")
     assert folder_bytes(tmp_path / "out") == uninterrupted
     assert begun_shards(tmp_path, "out") == ALL_SHARDS

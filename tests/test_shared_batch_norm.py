@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from accelerate import debug_launcher
+from clean_processes import run_on_two_processes
 from torch import nn
 
 from melspec_gpt.training.shared_batch_norm import SharedBatchNorm2d
@@ -45,7 +45,7 @@ def pass_on_two_processes() -> None:
 
 
 def test_two_processes_share_mean_and_variance():
-    debug_launcher(pass_on_two_processes, num_processes=2)
+    run_on_two_processes(pass_on_two_processes)
 
 
 def test_evaluation_uses_the_running_averages():

@@ -4,9 +4,10 @@ import os
 import signal
 import time
 
+import clean_processes
 import pytest
-from accelerate import Accelerator, debug_launcher
-from accelerate_state import forget_accelerate
+from accelerate import Accelerator
+from clean_processes import run_on_two_processes
 from tiny_loop import DATA, Recorder, make_loop
 
 from melspec_gpt.training import stop_signals
@@ -25,16 +26,16 @@ def test_first_signal_is_noted_and_the_handlers_come_back(number):
     assert signal.getsignal(number) is earlier
 
 
-def test_second_signal_after_a_while_ends_the_process(monkeypatch):
-    monkeypatch.setattr(stop_signals, "SECONDS_TO_SECOND", 0.0)
-    process_id = os.fork()
-    if not process_id:
-        with StopSignals():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGTERM)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == -signal.SIGTERM
+def _get_two_signals():
+    stop_signals.SECONDS_TO_SECOND = 0.0
+    with StopSignals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_second_signal_after_a_while_ends_the_process():
+    assert clean_processes.run(_get_two_signals) == -signal.SIGTERM
 
 
 SETTINGS = {"max_train_steps": 6, "global_batch_size": 6, "checkpointing_steps": 0, "dropout": 0.2}
@@ -57,11 +58,10 @@ def _train(output_dir, resume_from):
 
 
 def test_two_processes_stop_together_and_continue_exactly(tmp_path):
-    forget_accelerate()
-    debug_launcher(_train_where_one_of_two_processes_gets_a_signal, args=(tmp_path / "parts",), num_processes=2)
+    run_on_two_processes(_train_where_one_of_two_processes_gets_a_signal, tmp_path / "parts")
     assert list(list_checkpoints(str(tmp_path / "parts"))) == [3]
-    debug_launcher(_train, args=(tmp_path / "parts", "latest"), num_processes=2)
-    debug_launcher(_train, args=(tmp_path / "whole", None), num_processes=2)
+    run_on_two_processes(_train, tmp_path / "parts", "latest")
+    run_on_two_processes(_train, tmp_path / "whole", None)
     files = [tmp_path / name / "model.safetensors" for name in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
 

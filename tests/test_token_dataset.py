@@ -1,17 +1,17 @@
 """From a mel dataset and an audio tokenizer to a token dataset."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 
+import clean_processes
 import numpy as np
 import pytest
 import soundfile
 import torch
-from accelerate import PartialState, debug_launcher
-from accelerate_state import forget_accelerate
+from accelerate import PartialState
+from clean_processes import run_on_two_processes
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
 from number_shards import folder_bytes
 
@@ -260,23 +260,22 @@ def test_rows_are_read_across_files(tmp_path, rows):
     assert read_rows(files, rows)["number"][:] == list(rows)
 
 
-def test_a_killed_build_is_continued(many_mels, tmp_path, monkeypatch):
-    calls = []
+def _build_killed_in_the_third_shard(folder, output_dir):
     encode_batch = TokenJob._encode
 
-    def kill_in_the_third_shard(job, ids, *args):
-        calls.append(ids)
+    def encode_or_die(job, ids, *args):
         if "train66" in ids:
             os.kill(os.getpid(), signal.SIGKILL)
         return encode_batch(job, ids, *args)
 
-    monkeypatch.setattr(TokenJob, "_encode", kill_in_the_third_shard)
-    child = multiprocessing.get_context("fork").Process(
-        target=build_two_views, args=(many_mels, tmp_path / "tokens"), kwargs={"batch_size": 8}
-    )
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
+    TokenJob._encode = encode_or_die
+    build_two_views(folder, output_dir, batch_size=8)
+
+
+def test_a_killed_build_is_continued(many_mels, tmp_path, monkeypatch):
+    assert clean_processes.run(_build_killed_in_the_third_shard, many_mels, tmp_path / "tokens") == -signal.SIGKILL
+    calls = []
+    encode_batch = TokenJob._encode
 
     def note(job, ids, *args):
         calls.append(ids)
@@ -309,8 +308,7 @@ def _build_on_two_ranks(folder, output_dir, log):
 
 def test_ranks_share_the_shards_and_change_no_byte(many_mels, tmp_path):
     (tmp_path / "log").mkdir()
-    forget_accelerate()
-    debug_launcher(_build_on_two_ranks, args=(many_mels, tmp_path / "tokens", tmp_path / "log"), num_processes=2)
+    run_on_two_processes(_build_on_two_ranks, many_mels, tmp_path / "tokens", tmp_path / "log")
     assert folder_bytes(tmp_path / "tokens") == folder_bytes(many_mels / "tokens")
     batches = sorted(path.name for path in (tmp_path / "log").iterdir())
     assert {name for name in batches if name.startswith("1-")} == {

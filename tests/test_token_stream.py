@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator, debug_launcher
+from accelerate import Accelerator
 from accelerate.state import GradientState
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from datasets import load_from_disk
 from tiny_tokens import NUM_CLIPS, save_audio_tokenizer, write_dataset
 
@@ -127,8 +127,7 @@ def _read_on_two_processes(tokens, folder):
 
 def test_two_processes_read_every_example_once_per_epoch(tmp_path):
     tokens = write_dataset(tmp_path / "tokens", num_shards=5)
-    forget_accelerate()
-    debug_launcher(_read_on_two_processes, args=(tokens, str(tmp_path)), num_processes=2)
+    run_on_two_processes(_read_on_two_processes, tokens, str(tmp_path))
     first, second = (json.loads((tmp_path / f"{process}.json").read_text()) for process in range(2))
     for epoch in range(2):
         assert len(first[epoch]) == len(second[epoch]) == 3

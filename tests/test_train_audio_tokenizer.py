@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import debug_launcher
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_mels import write_mels
@@ -141,7 +140,7 @@ def test_the_discriminator_changes_the_tokenizer(adversarial, mels, tmp_path):
     assert validation(plain)["reconstruction_loss"] != validation(adversarial)["reconstruction_loss"]
 
 
-def run_on_two_processes(mels: str, folder: Path, settings: dict) -> None:
+def _train_on_two_processes(mels: str, folder: Path, settings: dict) -> None:
     run(mels, folder, **settings)
 
 
@@ -152,9 +151,8 @@ def test_two_processes_equal_one_with_twice_the_batch(mels, tmp_path):
     for folder in folders:
         folder.mkdir()
     one = run(mels, folders[0], per_device_train_batch_size=4, **settings)
-    forget_accelerate()
     arguments = (mels, folders[1], settings | {"per_device_train_batch_size": 2})
-    debug_launcher(run_on_two_processes, args=arguments, num_processes=2)
+    run_on_two_processes(_train_on_two_processes, *arguments)
     two = f"{folders[1]}/output"
     assert validation(two) == pytest.approx(validation(one), rel=1e-4, abs=1e-4)
     assert_same_weights(one, two, "model.safetensors", atol=1e-3, rtol=0)
@@ -184,6 +182,19 @@ def test_training_goes_on_from_given_weights(trained, mels, tmp_path):
     settings = {"learning_rate": 0, "codebook_decay": 1.0, "report_to": "none", "eval_steps": 0}
     same = run(mels, tmp_path, max_train_steps=1, init_from=trained, **settings)
     assert_same_weights(same, trained, "model.safetensors")
+
+
+def test_frozen_encoder_keeps_the_codes_while_the_decoder_learns(trained, mels, tmp_path):
+    output = run(mels, tmp_path, max_train_steps=2, init_from=trained, freeze_encoder=True, report_to="none")
+    before, after = (MelVQModel.from_pretrained(folder).state_dict() for folder in (trained, output))
+    changed = {name.split(".")[0] for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert changed == {"post_quantization", "decoder"}
+
+
+def test_frozen_encoder_needs_one_to_keep(mels, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(mels, tmp_path, max_train_steps=1, freeze_encoder=True)
+    assert "init_from" in capsys.readouterr().err
 
 
 def test_unknown_codebook_learning_is_refused(mels, tmp_path, capsys):

@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from accelerate import debug_launcher
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from tiny_tokens import CODEBOOK_SIZE, NAMES, NUM_CODES, save_audio_tokenizer, write_dataset
 
 from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
@@ -233,8 +232,7 @@ def _train_on_two_processes(required, output_dir):
 
 def test_two_processes_equal_one_with_twice_the_batch(required, tmp_path):
     one = run(required, tmp_path / "one", *TWO_PROCESSES, "--per_device_train_batch_size", "6")
-    forget_accelerate()
-    debug_launcher(_train_on_two_processes, args=(required, tmp_path / "two"), num_processes=2)
+    run_on_two_processes(_train_on_two_processes, required, tmp_path / "two")
     two = json.loads((tmp_path / "two" / "training_summary.json").read_text())
     assert (one["num_processes"], two["num_processes"]) == (1, 2)
     for name, value in one["validation"].items():

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import debug_launcher
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_tokens import save_audio_tokenizer
@@ -120,7 +119,7 @@ def test_resumed_run_equals_the_uninterrupted_one(trained, dataset_path, tmp_pat
     assert summary(again)["validation"] == summary(trained)["validation"]
 
 
-def run_on_two_processes(dataset_path: str, folder: Path, settings: dict) -> None:
+def _train_on_two_processes(dataset_path: str, folder: Path, settings: dict) -> None:
     run(dataset_path, folder, **settings)
 
 
@@ -128,9 +127,8 @@ def test_two_processes_equal_one_with_twice_the_batch(dataset_path, trained, tmp
     settings = {"max_train_steps": 6, "checkpointing_steps": 6, "learning_rate": 1e-3}
     settings["audio_tokenizer"] = summary(trained)["arguments"]["audio_tokenizer"]
     one = run(dataset_path, tmp_path / "one", **settings)
-    forget_accelerate()
     arguments = (dataset_path, tmp_path / "two", settings | {"per_device_train_batch_size": 2})
-    debug_launcher(run_on_two_processes, args=arguments, num_processes=2)
+    run_on_two_processes(_train_on_two_processes, *arguments)
     two = tmp_path / "two" / "output"
     assert summary(two)["validation"] == pytest.approx(summary(one)["validation"], rel=1e-4, abs=1e-4)
     for name in ("model.safetensors", "model_1.safetensors"):

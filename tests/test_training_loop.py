@@ -6,9 +6,8 @@ import logging
 
 import pytest
 import torch
-from accelerate import debug_launcher
 from accelerate.utils import set_seed
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from tiny_loop import DATA, SENTENCES, Recorder, assert_same_head, logged, make_loop, tiny_model, weights
 
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
@@ -278,8 +277,7 @@ def _train_on_two_processes(output_dir):
 def test_two_processes_equal_one_with_twice_the_batch(tmp_path):
     loop = make_loop(tmp_path / "one", validation=DATA[:11], max_train_steps=3, per_device_train_batch_size=6)
     state = loop.run()
-    forget_accelerate()
-    debug_launcher(_train_on_two_processes, args=(tmp_path / "two",), num_processes=2)
+    run_on_two_processes(_train_on_two_processes, tmp_path / "two")
     assert_same_head(MelGPTForCausalLM.from_pretrained(tmp_path / "two"), loop.unwrapped())
     summary = json.loads((tmp_path / "two" / "training_summary.json").read_text())
     assert summary["num_processes"] == 2

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from accelerate import debug_launcher
-from accelerate_state import forget_accelerate
+from clean_processes import run_on_two_processes
 from tiny_loop import DATA, Recorder, assert_same_head, make_loop, weights
 from torch import nn
 
@@ -83,6 +82,5 @@ def _train_on_two_processes(output_dir):
 
 def test_average_of_two_processes_equals_that_of_one(tmp_path):
     make_loop(tmp_path / "one", **SETTINGS).run()
-    forget_accelerate()
-    debug_launcher(_train_on_two_processes, args=(tmp_path / "two",), num_processes=2)
+    run_on_two_processes(_train_on_two_processes, tmp_path / "two")
     assert_same_head(*(MelGPTForCausalLM.from_pretrained(tmp_path / name) for name in ("one", "two")))

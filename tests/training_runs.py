@@ -1,27 +1,22 @@
 """Whole trainings as processes that can be killed: how they are started, waited for and compared."""
 
-import os
-
-# A copy of a process has none of its threads, and would wait for them for ever.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import hashlib
 import importlib
 import json
-import logging
+import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import clean_processes
+from clean_processes import wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_mels import write_mels
 from tiny_tokens import save_audio_tokenizer, write_dataset
 from tiny_waveforms import write_waveforms
-from tqdm import tqdm
 
 # Whatever draws random numbers or remembers something between two steps is switched on.
 SHARED_SETTINGS = {
@@ -82,56 +77,23 @@ def tiny_trainings(folder: Path, **changes) -> dict[str, Training]:
     }
 
 
-Start = Callable[[Training, list[str], Path], int]
+def start(training: Training, argv: list[str], log: Path) -> BaseProcess:
+    """Starts a training in a process of its own, as its command line would."""
+    return clean_processes.start(importlib.import_module(training.module).main, argv, log=log)
 
 
-def start_program(training: Training, argv: list[str], log: Path) -> int:
-    """Starts a training as a user does; returns the process id."""
-    with log.open("ab") as file:
-        command = [sys.executable, "-m", training.module, *argv]
-        streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), stream) for stream in (1, 2)]
-        return os.posix_spawn(sys.executable, command, os.environ, file_actions=streams)
-
-
-def start_fork(training: Training, argv: list[str], log: Path) -> int:
-    """Starts a training in a copy of this process, which saves the seconds of the imports; returns the process id."""
-    main = importlib.import_module(training.module).main
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process_id = os.fork()
-    if process_id:
-        return process_id
-    code = 70  # an error that `main` does not explain
-    try:
-        sys.stdout = sys.stderr = log.open("a")
-        logging.getLogger().handlers.clear()
-        # By default all copies share one lock, which would stay locked when its holder is killed.
-        tqdm.set_lock(threading.RLock())
-        main(argv)
-        code = 0
-    except SystemExit as ending:
-        code = ending.code if isinstance(ending.code, int) else 1
-        print(ending.code, file=sys.stderr, flush=True)
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def wait(process_id: int) -> int:
-    """Waits for the end of a process; its exit code, or the negative number of the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])
-
-
-def signal_when(process_id: int, is_time: Callable[[], bool], number: int = signal.SIGKILL, delay: float = 0.0) -> int:
+def signal_when(
+    process: BaseProcess, is_time: Callable[[], bool], number: int = signal.SIGKILL, delay: float = 0.0
+) -> int:
     """Sends a signal `delay` seconds after it `is_time`, unless the process has ended; returns as [`wait`]."""
     while not is_time():
-        ended, status = os.waitpid(process_id, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
+        if not process.is_alive():
+            return wait(process)
         time.sleep(0.001)
     time.sleep(delay)
-    os.kill(process_id, number)
-    return wait(process_id)
+    if process.is_alive():
+        os.kill(process.pid, number)
+    return wait(process)
 
 
 def logged_scalars(output_dir: Path) -> dict[str, dict[int, float]]:

@@ -39,6 +39,9 @@ class AudioTokenizerArguments(RunArguments):
     init_from: str | None = setting(
         None, help="An audio tokenizer of the same sizes (folder or Hub name) whose weights the training starts from."
     )
+    freeze_encoder: bool = setting(
+        False, help="Train the decoder alone: the codes stay those of init_from, and so do models that write them."
+    )
     crop_frames: int = setting(208, help="Frames of the random crops it trains on; 0 takes whole clips.")
     texture_weight: float = setting(2.0, help="Weight of the texture loss against smoothing; 0 leaves it out.")
     perceptual_model: str | None = setting(
@@ -74,6 +77,10 @@ class AudioTokenizerArguments(RunArguments):
         self.check_range(1, "discriminator_channels")
         if self.codebook_learning not in (EMA, GRADIENT):
             raise ValueError(f"`codebook_learning` is {self.codebook_learning!r}; choose one of {[EMA, GRADIENT]}.")
+        if self.freeze_encoder and self.init_from is None:
+            raise ValueError(
+                "`freeze_encoder` is True, but `init_from` is None; name the audio tokenizer whose encoder is kept."
+            )
         if self.torch_compile and self.discriminator_weight and self.adaptive_weight:
             raise ValueError(
                 "`torch_compile` is True, but a compiled model has no gradients of its last layer alone, which "
@@ -131,6 +138,9 @@ def build_config(arguments: AudioTokenizerArguments, feature_extractor: MelFeatu
 def build_model(arguments: AudioTokenizerArguments, config: MelVQConfig) -> MelVQModel:
     """The tokenizer to train: a new one, or that of `init_from`."""
     model = MelVQModel(config) if arguments.init_from is None else trained_tokenizer(arguments.init_from, config)
+    if arguments.freeze_encoder:
+        for part in (model.encoder, model.pre_quantization, model.quantizer):
+            part.requires_grad_(False)
     # Convolutions over few channels are faster with the channels last.
     return model.to(memory_format=torch.channels_last)
 
@@ -160,8 +170,8 @@ def build_optimizers(
 
 
 def build_codebook(arguments: AudioTokenizerArguments, model: MelVQModel) -> CodebookEMA | None:
-    """What moves the codebook; `None` if its gradient does."""
-    if arguments.codebook_learning == GRADIENT:
+    """What moves the codebook; `None` if its gradient does, or nothing."""
+    if arguments.codebook_learning == GRADIENT or arguments.freeze_encoder:
         return None
     is_trained = arguments.init_from is not None
     return CodebookEMA(model.quantizer, decay=arguments.codebook_decay, is_trained=is_trained)
