@@ -40,6 +40,11 @@ def test_command_line_suffices_without_a_recipe():
     assert arguments == RunArguments(**REQUIRED, model_overrides={"hidden_size": 8})
 
 
+@pytest.mark.parametrize(("name", "value"), [("max_train_minutes", 40), ("model_overrides", {"hidden_size": 8})])
+def test_null_takes_back_what_a_recipe_sets(recipe, name, value):
+    assert getattr(parse_arguments(RunArguments, [recipe(**{name: value}), f"--{name}", "null"]), name) is None
+
+
 @pytest.mark.parametrize(
     ("settings", "argv", "words"),
     [
@@ -50,6 +55,8 @@ def test_command_line_suffices_without_a_recipe():
         ({"seed": True}, [], ["`seed` is True", "int"]),
         ({"output_dir": None}, [], ["`output_dir` is None", "str"]),
         ({}, ["--seed", "one"], ["--seed", "one"]),
+        ({}, ["--seed", "null"], ["--seed", "null"]),
+        ({}, ["--max_train_minutes", "long"], ["--max_train_minutes", "invalid float value: 'long'"]),
         ({}, ["--load_best_model_at_end", "maybe"], ["--load_best_model_at_end", "maybe"]),
         ({"per_device_train_batch_size": 0}, [], ["`per_device_train_batch_size` is 0", "1 or more"]),
         ({"lr_scheduler_type": "step"}, [], ["`lr_scheduler_type` is 'step'", "cosine"]),

@@ -3,9 +3,11 @@
 import argparse
 import dataclasses
 import difflib
+import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,11 +258,23 @@ def _parser(arguments_class: type[RunArguments]) -> argparse.ArgumentParser:
         text = item.metadata["help"].replace("%", "%%")
         if item.default is not dataclasses.MISSING:
             text += f" Default: {item.default}."
-        kind = _allowed_types(hints[item.name])[0]
+        kind, *others = _allowed_types(hints[item.name])
         options = {"nargs": "?", "const": True} if kind is bool else {}
         reader = {bool: _read_bool, dict: _read_object}.get(kind, kind)
+        if types.NoneType in others:
+            reader = _or_null(reader)
         parser.add_argument(f"--{item.name}", type=reader, metavar=kind.__name__.upper(), help=text, **options)
     return parser
+
+
+def _or_null(reader: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads "null" as `None`, as in a recipe: so that a recipe's value can be taken back."""
+
+    @functools.wraps(reader)
+    def read(text: str) -> Any:
+        return None if text == "null" else reader(text)
+
+    return read
 
 
 def _read_bool(text: str) -> bool:
