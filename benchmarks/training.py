@@ -4,16 +4,17 @@ How much faster is a training step of MelGPT than the same step as the original 
 The original's formulation: attention as two matrix products around a softmax over scores that are written out in
 full, masked, and thinned out by dropout; dropout 0.5 in three places; AdamW one parameter at a time. Ours: the fused
 attention of PyTorch and the fused AdamW, without dropout (what our recipes take) and, in rows of their own, with the
-original's dropout and in bfloat16. Each runs in a process of its own, which gives the peak memory; the processes take turns, one step each, so
-that all of them meet the same machine. The seconds of the processor leave out what else the machine was doing.
+original's dropout and in bfloat16. Each runs in a process of its own, which gives the peak memory; the processes take
+turns, one step each, so that all of them meet the same machine. The seconds of the processor leave out what else the
+machine was doing.
 
     python benchmarks/training.py                                          # 8 layers x 512, batch 8
     python benchmarks/training.py --num_hidden_layers 24 --hidden_size 1024 --num_attention_heads 16 --batch_size 1 \\
         --variants original ours                                           # 12 GB of memory for two of them
 
-On a CPU, three quarters and more of our step in float32 are the matrix products of the linear layers, which both have in
-common: processors that multiply bfloat16 faster (AVX512-BF16, AMX) shorten just these. The fewer the clips of a batch,
-the more the optimizer weighs.
+On a CPU, three quarters and more of our step in float32 are the matrix products of the linear layers, which both have
+in common: processors that multiply bfloat16 faster (AVX512-BF16, AMX) shorten just these. The fewer the clips of a
+batch, the more the optimizer weighs.
 """
 
 import argparse
@@ -133,7 +134,7 @@ class OursWithDropout(Ours):
 
 
 class OursInBFloat16(Ours):
-    """The same as `accelerate launch --mixed_precision bf16` runs it: matrix products in bfloat16, weights in float32."""
+    """The same as `accelerate launch --mixed_precision bf16` runs it: products in bfloat16, weights in float32."""
 
     name = "ours, without dropout, bf16"
 
