@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from accelerate_state import forget_accelerate
+from accelerate.state import AcceleratorState, GradientState
 from tiny_loop import DATA, Recorder, assert_same_head, logged, make_loop, weights
 
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
@@ -95,7 +95,8 @@ def set_precision(monkeypatch):
     """Sets the precision as `accelerate launch` does; it is a state of the process."""
 
     def set_to(name):
-        forget_accelerate()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", name)
 
     yield set_to

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -91,7 +92,7 @@ def signal_when(
             return wait(process)
         time.sleep(0.001)
     time.sleep(delay)
-    if process.is_alive():
+    with suppress(ProcessLookupError):  # it may have ended in the meantime
         os.kill(process.pid, number)
     return wait(process)
 
