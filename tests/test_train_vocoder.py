@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_tokens import save_audio_tokenizer
 from tiny_waveforms import write_waveforms
+from training_runs import logged_scalars
 
 from melspec_gpt.configuration.configuration_melgan import MelGANConfig
 from melspec_gpt.modeling.modeling_melgan import MelGANVocoder
@@ -107,6 +108,16 @@ def test_curves_pictures_and_sounds_are_logged(trained):
     assert {"train/stft_distance", "train/discriminator_loss", "train/feature_matching_loss"} <= tags["scalars"]
     assert "validation/features_and_resynthesis" in tags["images"]
     assert {"validation/vocoder_0", "validation/recording_0"} <= tags["audio"]
+
+
+def test_loss_before_the_discriminators_is_made_of_the_weighted_distances(dataset_path, tmp_path):
+    settings = {"stft_weight": 0.5, "mel_weight": 3.0, "discriminator_start": 9, "report_to": "tensorboard"}
+    folder = run(dataset_path, tmp_path, max_train_steps=2, logging_steps=1, checkpointing_steps=0, **settings)
+    values = logged_scalars(folder)
+    assert values["train/mel_distance"].keys() == {1, 2}
+    for step, loss in values["train/loss"].items():
+        stft, mel = (values[f"train/{name}"][step] for name in ("stft_distance", "mel_distance"))
+        assert loss == pytest.approx(0.5 * stft + 3 * mel, rel=1e-5)
 
 
 def test_resumed_run_equals_the_uninterrupted_one(trained, dataset_path, tmp_path):

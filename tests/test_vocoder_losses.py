@@ -5,15 +5,19 @@ import math
 import pytest
 import torch
 
+from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.training.vocoder_losses import (
     SILENCE,
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
+    mel_distance,
     stft_distance,
     stft_distances,
     stft_magnitudes,
 )
+
+GEOMETRY = MelFeatureExtractor().spectrogram_geometry
 
 
 def noise(level: float = 0.1, seed: int = 0) -> torch.Tensor:
@@ -71,6 +75,37 @@ def test_a_click_at_another_time_is_heard_by_the_short_window():
 def test_gradient_is_finite_for_silence():
     waveforms = torch.zeros(1, 4096, requires_grad=True)
     stft_distance(waveforms, noise()[:1, :4096]).sum().backward()
+    assert torch.isfinite(waveforms.grad).all()
+
+
+def test_mel_distance_is_the_change_of_level_in_nepers():
+    torch.testing.assert_close(
+        mel_distance(2 * noise(), noise(), GEOMETRY), torch.full((2,), math.log(2)), atol=1e-3, rtol=0
+    )
+
+
+def test_mel_distance_of_one_pitch_forgives_the_phase():
+    time = torch.arange(8192) / GEOMETRY["sampling_rate"]
+    sine, cosine = ((0.3 * wave(2 * math.pi * 1000 * time))[None] for wave in (torch.sin, torch.cos))
+    another_pitch = (0.3 * torch.sin(2 * math.pi * 1400 * time))[None]
+    inner = slice(1024, -1024)
+    assert mel_distance(sine[:, inner], cosine[:, inner], GEOMETRY) < 0.4
+    assert mel_distance(sine[:, inner], another_pitch[:, inner], GEOMETRY) > 1
+
+
+def test_mel_distance_measures_the_features_of_the_extractor():
+    extractor = MelFeatureExtractor(num_samples=8192, num_mel_frames=32, num_frames=32)
+    clips = noise(0.05), noise(0.2, seed=1)
+    mels = [extractor.mel_spectrogram(clip) for clip in clips]
+    # A mel of 0 to 1 is 100 dB; the distance has a frame more, at the end.
+    expected = (mels[0] - mels[1]).abs().mean((1, 2)) * 100 / 20 * math.log(10)
+    torch.testing.assert_close(mel_distance(*clips, extractor.spectrogram_geometry), expected, rtol=0.02, atol=0)
+
+
+def test_mel_distance_has_a_finite_gradient_with_silence_and_empty_bands():
+    waveforms = torch.zeros(1, 4096, requires_grad=True)
+    narrow = GEOMETRY | {"num_mel_bins": 400}
+    mel_distance(waveforms, noise()[:1, :4096], narrow).sum().backward()
     assert torch.isfinite(waveforms.grad).all()
 
 

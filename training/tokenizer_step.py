@@ -10,13 +10,13 @@ import torch
 from melspec_gpt.modeling.modeling_vector_quantizer import code_perplexity
 from melspec_gpt.training.adversarial_step import adversarial_term, judge, plays, train_discriminator
 from melspec_gpt.training.clip_randomness import ROW_COLUMN, clip_generators
+from melspec_gpt.training.codebook_ema import CodebookEMA, gather_across_processes
 from melspec_gpt.training.texture_loss import texture_loss
 from melspec_gpt.training.vq_gan_losses import spectral_convergence
 
 if TYPE_CHECKING:
     from melspec_gpt.modeling.modeling_mel_vq import MelVQOutput
     from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
-    from melspec_gpt.training.codebook_ema import CodebookEMA
     from melspec_gpt.training.loop import TrainingLoop
     from melspec_gpt.training.perceptual_loss import PerceptualLoss
 
@@ -90,7 +90,7 @@ def training_step(
     return metrics | {
         "loss": loss,
         "codebook_loss": outputs.codebook_loss,
-        "perplexity": outputs.perplexity,
+        "perplexity": code_perplexity(gather_across_processes(outputs.audio_codes.flatten(1)), config.codebook_size),
         "spectral_convergence": spectral_convergence(outputs.reconstruction.detach(), features).mean(),
     }
 

@@ -29,6 +29,7 @@ from melspec_gpt.training.vocoder_losses import (
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
+    mel_distance,
     stft_distance,
 )
 from melspec_gpt.training.waveform_clips import (
@@ -50,9 +51,12 @@ class VocoderArguments(RunArguments):
     segment_frames: int = setting(32, help="Frames of the stretches it trains on, 256 samples each.")
     gain_range: float = setting(6.0, help="Each stretch is made quieter by up to so many dB.")
     discriminator_start: int = setting(
-        0, help="Steps before the discriminators join in; until then only the STFT distance is trained."
+        0, help="Steps before the discriminators join in; until then only the distances are trained."
     )
     stft_weight: float = setting(1.0, help="Weight of the multi-resolution STFT distance.")
+    mel_weight: float = setting(
+        0.0, help="Weight of the distance of the mel bands, which keeps the level of noise-like sounds."
+    )
     adversarial_weight: float = setting(1.0, help="Weight of the loss against the discriminators.")
     feature_matching_weight: float = setting(10.0, help="Weight of the feature matching loss.")
     discriminator_learning_rate: float | None = setting(
@@ -76,8 +80,8 @@ class VocoderArguments(RunArguments):
     def validate(self):
         super().validate()
         self.check_range(1, "segment_frames")
-        self.check_range(0, "gain_range", "discriminator_start", "stft_weight", "adversarial_weight")
-        self.check_range(0, "feature_matching_weight", "discriminator_learning_rate")
+        self.check_range(0, "gain_range", "discriminator_start", "stft_weight", "mel_weight")
+        self.check_range(0, "adversarial_weight", "feature_matching_weight", "discriminator_learning_rate")
         self.check_range(0, "reconstruction_share", maximum=1)
         if self.streaming and self.audio_tokenizer is not None:
             raise ValueError(
@@ -97,9 +101,10 @@ class VocoderArguments(RunArguments):
     def check_segments(self, feature_extractor: MelFeatureExtractor, min_frames: int) -> None:
         """
         Raises:
-            ValueError: if the stretches are longer than a clip, or too short for the vocoder or the STFT distance.
+            ValueError: if the stretches are longer than a clip, or too short for the vocoder or the distances.
         """
-        minimum = max(min_frames, max(WINDOW_LENGTHS) // 2 // feature_extractor.hop_length + 1)
+        longest_window = max(*WINDOW_LENGTHS, feature_extractor.n_fft)
+        minimum = max(min_frames, longest_window // 2 // feature_extractor.hop_length + 1)
         if not minimum <= self.segment_frames <= feature_extractor.num_frames:
             raise ValueError(
                 f"`segment_frames` is {self.segment_frames}; it has to be from {minimum} to "
@@ -163,7 +168,9 @@ def training_step(
     features, recorded = draw_segments(batch, arguments, feature_extractor, generators)
     made = loop.modules["model"](features).float()
     distance = stft_distance(made, recorded).mean()
-    metrics, loss = {"stft_distance": distance}, arguments.stft_weight * distance
+    mel = mel_distance(made, recorded, feature_extractor.spectrogram_geometry).mean()
+    metrics = {"stft_distance": distance, "mel_distance": mel}
+    loss = arguments.stft_weight * distance + arguments.mel_weight * mel
     if loop.state.step >= arguments.discriminator_start:
         term, adversarial_metrics = play(loop, recorded, made)
         loss, metrics = loss + term, metrics | adversarial_metrics

@@ -1,10 +1,11 @@
 """How far is a vocoder's waveform from the recording, and what do the discriminators make of it?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 
+from melspec_gpt.modeling.mel_filters import mel_filters
 from melspec_gpt.training.vq_gan_losses import discriminator_hinge_loss, generator_loss
 
 # Samples. Short windows tell when something happens, long ones at which frequency.
@@ -14,6 +15,8 @@ SILENCE = 1e-4
 # A clip counts as at least this loud (-60 dB) in the spectral convergence, or a breath of noise in a pause would
 # outweigh all the other clips.
 QUIET = 1e-3
+# Sum of a filter that lies between two frequencies of the spectrum: its band is silent.
+EMPTY_BAND = 1e-8
 
 FeatureMaps = Sequence[Sequence[torch.Tensor]]
 
@@ -77,6 +80,32 @@ def stft_distance(
         `torch.FloatTensor` of shape `(batch_size,)`.
     """
     return torch.stack([sum(stft_distances(waveforms, targets, length)) for length in window_lengths]).mean(0)
+
+
+def mel_distance(
+    waveforms: torch.Tensor, targets: torch.Tensor, geometry: Mapping[str, int | float]
+) -> torch.Tensor:
+    """
+    Distance of the mel bands, which a vocoder is given and so can meet even where the phases are noise: the mel
+    spectrogram loss of Kong et al. (2020, arXiv:2010.05646).
+
+    Args:
+        waveforms (`torch.FloatTensor` of shape `(batch_size, samples)`): made by a vocoder.
+        targets (`torch.FloatTensor` of the same shape): recorded.
+        geometry (`Mapping`): [`~MelFeatureExtractor.spectrogram_geometry`] of the features.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size,)`: mean absolute difference of the natural logarithms of the bands,
+        in which magnitudes below -80 dB, the end of the features' scale, are raised to that.
+    """
+    n_fft = geometry["n_fft"]
+    names = ("num_mel_bins", "sampling_rate", "n_fft", "min_frequency", "max_frequency")
+    filters = mel_filters(*(geometry[name] for name in names)).to(waveforms.device)
+    bands = filters / filters.sum(dim=1, keepdim=True).clamp(min=EMPTY_BAND)
+    made, recorded = (
+        (bands @ stft_magnitudes(clips, n_fft)).clamp(min=SILENCE).log() for clips in (waveforms, targets)
+    )
+    return (made - recorded).abs().mean((1, 2))
 
 
 def discriminator_loss(real: FeatureMaps, made: FeatureMaps) -> torch.Tensor:
