@@ -54,11 +54,13 @@ def main() -> None:
     parser.add_argument("--work_dir", type=Path, help="folder of all runs; by default a temporary one")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning_rate", type=float, default=SETTINGS["learning_rate"])
     parser.add_argument("--trainings", nargs="+", help="by default all of them")
     arguments = parser.parse_args()
     work_dir = arguments.work_dir or Path(tempfile.mkdtemp())
-    lengths = {"max_train_steps": arguments.steps, "eval_steps": arguments.steps}
-    trainings = tiny_trainings(work_dir / "data", seed=arguments.seed, **lengths, **SETTINGS)
+    settings = SETTINGS | {"max_train_steps": arguments.steps, "eval_steps": arguments.steps}
+    settings |= {"seed": arguments.seed, "learning_rate": arguments.learning_rate}
+    trainings = tiny_trainings(work_dir / "data", **settings)
     print("| training | steps | first and last loss | largest difference of the loss | of the validation loss |")
     print("|---|---|---|---|---|", flush=True)
     for name in arguments.trainings or trainings:

@@ -50,8 +50,8 @@ class VocoderArguments(RunArguments):
 
     segment_frames: int = setting(32, help="Frames of the stretches it trains on, 256 samples each.")
     gain_range: float = setting(6.0, help="Each stretch is made quieter by up to so many dB.")
-    discriminator_start: int = setting(
-        0, help="Steps before the discriminators join in; until then only the distances are trained."
+    discriminator_start: int | None = setting(
+        0, help="Steps before the discriminators join in; until then only the distances are trained. Null: never."
     )
     stft_weight: float = setting(1.0, help="Weight of the multi-resolution STFT distance.")
     mel_weight: float = setting(
@@ -162,7 +162,7 @@ def play(
 def training_step(
     loop: TrainingLoop, batch: dict[str, torch.Tensor], *, feature_extractor: MelFeatureExtractor
 ) -> dict[str, torch.Tensor]:
-    """One step of the discriminators, once they have started, and one of the vocoder, on the same stretches."""
+    """One step of the vocoder, and of the discriminators once they have started, on the same stretches."""
     arguments = loop.arguments
     generators = clip_generators(batch[ROW_COLUMN].tolist(), arguments.seed, loop.state.epoch)
     features, recorded = draw_segments(batch, arguments, feature_extractor, generators)
@@ -171,7 +171,7 @@ def training_step(
     mel = mel_distance(made, recorded, feature_extractor.spectrogram_geometry).mean()
     metrics = {"stft_distance": distance, "mel_distance": mel}
     loss = arguments.stft_weight * distance + arguments.mel_weight * mel
-    if loop.state.step >= arguments.discriminator_start:
+    if arguments.discriminator_start is not None and loop.state.step >= arguments.discriminator_start:
         term, adversarial_metrics = play(loop, recorded, made)
         loss, metrics = loss + term, metrics | adversarial_metrics
     loop.optimize(loss)
