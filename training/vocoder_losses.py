@@ -89,9 +89,7 @@ def stft_distance(
     return torch.stack([sum(stft_distances(waveforms, targets, length)) for length in window_lengths]).mean(0)
 
 
-def mel_distance(
-    waveforms: torch.Tensor, targets: torch.Tensor, geometry: Mapping[str, int | float]
-) -> torch.Tensor:
+def mel_distance(waveforms: torch.Tensor, targets: torch.Tensor, geometry: Mapping[str, int | float]) -> torch.Tensor:
     """
     Distance of the mel bands, which a vocoder is given and so can meet even where the phases are noise: the mel
     spectrogram loss of Kong et al. (2020, arXiv:2010.05646), and beside the difference of the logarithms the spectral
