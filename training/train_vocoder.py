@@ -54,9 +54,7 @@ class VocoderArguments(RunArguments):
         0, help="Steps before the discriminators join in; until then only the distances are trained. Null: never."
     )
     stft_weight: float = setting(1.0, help="Weight of the multi-resolution STFT distance.")
-    mel_weight: float = setting(
-        0.0, help="Weight of the distance of the mel bands, which keeps the level of noise-like sounds."
-    )
+    mel_weight: float = setting(0.0, help="Weight of the distance of the mel bands, which it is given.")
     adversarial_weight: float = setting(1.0, help="Weight of the loss against the discriminators.")
     feature_matching_weight: float = setting(10.0, help="Weight of the feature matching loss.")
     discriminator_learning_rate: float | None = setting(

@@ -57,14 +57,7 @@ def stft_distances(
         as a share of the norm of the target (of -60 dB for a quieter one), and the mean absolute difference of the
         natural logarithms, in which magnitudes below -80 dB are raised to that.
     """
-    return magnitude_distances(stft_magnitudes(waveforms, window_length), stft_magnitudes(targets, window_length))
-
-
-def magnitude_distances(made: torch.Tensor, recorded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Spectral convergence and log-magnitude difference, see [`stft_distances`], of magnitudes `(batch_size, bands,
-    frames)`.
-    """
+    made, recorded = stft_magnitudes(waveforms, window_length), stft_magnitudes(targets, window_length)
     difference = (made - recorded).square().mean((1, 2)).clamp(min=SILENCE**2 / 100).sqrt()
     convergence = difference / recorded.square().mean((1, 2)).sqrt().clamp(min=QUIET)
     log_made, log_recorded = (magnitudes.clamp(min=SILENCE).log() for magnitudes in (made, recorded))
@@ -92,8 +85,7 @@ def stft_distance(
 def mel_distance(waveforms: torch.Tensor, targets: torch.Tensor, geometry: Mapping[str, int | float]) -> torch.Tensor:
     """
     Distance of the mel bands, which a vocoder is given and so can meet even where the phases are noise: the mel
-    spectrogram loss of Kong et al. (2020, arXiv:2010.05646), and beside the difference of the logarithms the spectral
-    convergence, in which the loud bands count.
+    spectrogram loss of Kong et al. (2020, arXiv:2010.05646).
 
     Args:
         waveforms (`torch.FloatTensor` of shape `(batch_size, samples)`): made by a vocoder.
@@ -101,15 +93,17 @@ def mel_distance(waveforms: torch.Tensor, targets: torch.Tensor, geometry: Mappi
         geometry (`Mapping`): [`~MelFeatureExtractor.spectrogram_geometry`] of the features.
 
     Returns:
-        `torch.FloatTensor` of shape `(batch_size,)`: the sum of the [`magnitude_distances`] at the window of the
-        features.
+        `torch.FloatTensor` of shape `(batch_size,)`: mean absolute difference of the natural logarithms of the bands,
+        in which magnitudes below -80 dB, the end of the features' scale, are raised to that.
     """
     n_fft = geometry["n_fft"]
     names = ("num_mel_bins", "sampling_rate", "n_fft", "min_frequency", "max_frequency")
     filters = mel_filters(*(geometry[name] for name in names)).to(waveforms.device)
     bands = filters / filters.sum(dim=1, keepdim=True).clamp(min=EMPTY_BAND)
-    made, recorded = (bands @ stft_magnitudes(clips, n_fft) for clips in (waveforms, targets))
-    return sum(magnitude_distances(made, recorded))
+    made, recorded = (
+        (bands @ stft_magnitudes(clips, n_fft)).clamp(min=SILENCE).log() for clips in (waveforms, targets)
+    )
+    return (made - recorded).abs().mean((1, 2))
 
 
 def discriminator_loss(real: FeatureMaps, made: FeatureMaps) -> torch.Tensor:
