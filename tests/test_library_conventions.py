@@ -212,10 +212,15 @@ def test_the_forward_pass_can_be_exported(models, model_class):
     torch.testing.assert_close(first_output(program.module()(**inputs)), first_output(model(**inputs)))
 
 
-def test_the_forward_pass_is_one_graph(models):
-    model, inputs = models[MelGPTForCausalLM], make_inputs(MelGPTForCausalLM)
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(**inputs).loss, model(**inputs).loss)
+@pytest.mark.parametrize("model_class", MODELS)
+def test_forward_and_backward_pass_compile_as_one_graph(models, model_class):
+    model, inputs = copy.deepcopy(models[model_class]), make_inputs(model_class)
+    results = []
+    for forward in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
+        output = first_output(forward(**inputs))
+        gradients = torch.autograd.grad(output.square().mean(), list(model.parameters()), allow_unused=True)
+        results.append((output, gradients))
+    torch.testing.assert_close(*results)
 
 
 class RecordingStreamer(BaseStreamer):
