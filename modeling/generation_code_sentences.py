@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteriaList
 
 
 class CodeSentenceGenerationMixin(GenerationMixin):
@@ -49,8 +49,8 @@ class CodeSentenceGenerationMixin(GenerationMixin):
         """Refuses a length that the position embeddings cannot hold before the first step instead of midway."""
         super()._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
         num_positions = self.get_decoder().config.max_position_embeddings
-        # The last id is written but never read.
-        limit = num_positions + 1
+        # The last id of a clip is written but never read, so that it needs no position.
+        limit = max(num_positions, self.config.num_prefix_positions + self.config.num_codes)
         if generation_config.max_length > limit:
             raise ValueError(
                 f"`max_length` (prompt included) is {generation_config.max_length - self.num_internal_positions}, but "
@@ -58,7 +58,25 @@ class CodeSentenceGenerationMixin(GenerationMixin):
                 f"{num_positions}. Ask for fewer."
             )
 
+    def _get_stopping_criteria(self, generation_config: GenerationConfig, *args, **kwargs) -> StoppingCriteriaList:
+        if generation_config.stop_strings is not None:
+            raise ValueError(
+                f"`stop_strings` are {generation_config.stop_strings}, but codes are no text: give the codes to stop "
+                "at as `eos_token_id`, or a stopping criterion."
+            )
+        return super()._get_stopping_criteria(generation_config, *args, **kwargs)
+
+    def heal_tokens(self, *args, **kwargs):
+        """Token healing writes the end of a text again: refused."""
+        raise ValueError("`token_healing` is set, but codes are no text: leave it out.")
+
     def _pad_logits(self, code_logits: torch.FloatTensor) -> torch.FloatTensor:
         """Fills the logits up to `config.vocab_size` with -inf, so that every logits processor can index them."""
         padding = (0, self.config.vocab_size - self.config.codebook_size)
         return nn.functional.pad(code_logits, padding, value=float("-inf"))
+
+
+def drop_default_length(kwargs: dict):
+    """Lets `max_new_tokens` take the place of our default `max_length`; with both set, the library warns."""
+    if kwargs.get("max_new_tokens") is not None:
+        kwargs.setdefault("max_length", None)

@@ -1,5 +1,6 @@
 """What can be done with the latents of a GPT-VAE? Sample, reconstruct, interpolate, fill in, and score clips."""
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -52,8 +53,13 @@ class LatentOperationsMixin:
         Returns:
             `torch.LongTensor` of shape `(batch_size, num_codes)`: codes, in the form that `generate` returns them.
         """
-        if kwargs.get("generation_config") is None:
+        generation_config = kwargs.get("generation_config")
+        if generation_config is None:
             kwargs.setdefault("do_sample", False)
+        elif generation_config.do_sample is None:
+            # Left open, the model's own setting would fill it.
+            kwargs["generation_config"] = copy.copy(generation_config)
+            kwargs["generation_config"].do_sample = kwargs.pop("do_sample", False)
         return self.generate(latents=self._posterior(codes).mean, class_labels=class_labels, **kwargs)
 
     @torch.no_grad()
@@ -82,7 +88,8 @@ class LatentOperationsMixin:
             `torch.LongTensor` of shape `(steps, num_codes)` or `(batch_size, steps, num_codes)`: codes.
 
         Raises:
-            ValueError: if the two clips differ in shape, if `steps` or `mode` are impossible.
+            ValueError: if the two clips differ in shape, if `class_labels` do not suit them, if `steps` or `mode` are
+                impossible.
         """
         refuse_arguments("interpolate", kwargs, RESULT_ARGUMENTS)
         if start.shape != end.shape or start.ndim not in (1, 2):
@@ -91,6 +98,7 @@ class LatentOperationsMixin:
                 "(num_codes,) or both as (batch_size, num_codes)."
             )
         num_pairs = start[..., 0].numel()
+        self._check_class_labels(class_labels, num_pairs)
         means = self._posterior(torch.cat([torch.atleast_2d(start), torch.atleast_2d(end)])).mean
         latents = interpolate_latents(means[:num_pairs], means[num_pairs:], steps, mode)
         if class_labels is not None:
@@ -135,12 +143,13 @@ class LatentOperationsMixin:
             `torch.LongTensor` of shape `(batch_size, num_codes)`: the clips with every code; known ones as they were.
 
         Raises:
-            ValueError: if `mask` does not suit `codes`, if known values are not codes, if `noise` and
+            ValueError: if `mask` or `class_labels` do not suit `codes`, if known values are not codes, if `noise` and
                 `num_candidates` do not suit each other.
         """
         refuse_arguments("impute", kwargs, (*RESULT_ARGUMENTS, *LENGTH_ARGUMENTS))
         check_mask(codes, mask)
         self._check_codes("codes", codes.masked_fill(mask, 0))
+        self._check_class_labels(class_labels, len(codes))
         check_positive(num_candidates=num_candidates, max_batch_size=max_batch_size)
         hidden_positions = mask.any(dim=0).nonzero().flatten()
         if len(hidden_positions) == 0:
@@ -196,9 +205,11 @@ class LatentOperationsMixin:
             `torch.FloatTensor` of shape `(batch_size,)`: nats per clip.
 
         Raises:
-            ValueError: if `codes` are not whole clips of codes, or `noise` and `num_samples` do not suit each other.
+            ValueError: if `codes` are not whole clips of codes, if `class_labels` do not suit them, or `noise` and
+                `num_samples` do not suit each other.
         """
         self._check_codes("codes", codes)
+        self._check_class_labels(class_labels, len(codes))
         check_positive(num_samples=num_samples, max_batch_size=max_batch_size)
         posterior = self._posterior(codes)
         log_weights = []
@@ -223,7 +234,7 @@ class LatentOperationsMixin:
     ) -> torch.FloatTensor:
         """-log p(codes | latents) of each clip, summed over the positions that are `counted`."""
         logits = self(codes, latents=latents, class_labels=class_labels, return_dict=True).logits
-        code_nats = nn.functional.cross_entropy(logits.float().transpose(1, 2), codes, reduction="none")
+        code_nats = nn.functional.cross_entropy(logits.float().transpose(1, 2), codes.long(), reduction="none")
         return code_nats.masked_fill(~counted, 0).sum(dim=1)
 
     def _draws(

@@ -1,12 +1,12 @@
 """How does a GPT-VAE write codes from a latent, with every argument of `generate`?"""
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import Cache
 from transformers.generation import BaseStreamer, GenerationMode
 from transformers.generation.utils import GenerateOutput
 
-from .generation_code_sentences import CodeSentenceGenerationMixin
+from .generation_code_sentences import CodeSentenceGenerationMixin, drop_default_length
 
 # The library would hand them on to every step.
 FORWARD_ARGUMENTS = ("decoder_input_ids", "encoder_input_ids", "kl_weight", "noise", "position_ids")
@@ -80,13 +80,15 @@ class MelGPTVAEGenerationMixin(CodeSentenceGenerationMixin):
     ) -> GenerateOutput | torch.LongTensor:
         r"""
         Writes clips of codes. Every argument of [`~transformers.GenerationMixin.generate`] works, except assisted
-        and continuous-batching generation; lengths count codes, prompt included. The defaults in the generation
-        config sample from the whole distribution until the clip is complete.
+        and continuous-batching generation, guidance, and what is about text (`stop_strings`, `token_healing`);
+        lengths count codes, prompt included. The defaults in the generation config sample from the whole
+        distribution until the clip is complete.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch_size, prompt_length)`, *optional*): first codes of the clips
                 (or pass them as `input_ids`).
-            generation_config ([`~transformers.GenerationConfig`], *optional*): replaces the model's own.
+            generation_config ([`~transformers.GenerationConfig`], *optional*): what it sets takes the place
+                of the model's own settings.
             latents (`torch.FloatTensor` of shape `(batch_size, latent_size)`, *optional*): the latents to decode; by
                 default draws from the prior.
             num_samples (`int`, *optional*): number of latents to draw from the prior, one for each prompt or label,
@@ -112,9 +114,7 @@ class MelGPTVAEGenerationMixin(CodeSentenceGenerationMixin):
         latents = self._latents_of(prompt, latents, num_samples, class_labels, generator)
         if prompt is None:
             prompt = torch.zeros(len(latents), 0, dtype=torch.long, device=self.device)
-        if kwargs.get("max_new_tokens") is not None:
-            # Takes the place of our default `max_length`; with both set, the library warns.
-            kwargs.setdefault("max_length", None)
+        drop_default_length(kwargs)
         if streamer is not None:
             streamer = PrefixRemovingStreamer(streamer, self.num_internal_positions)
         outputs = super().generate(
@@ -124,6 +124,15 @@ class MelGPTVAEGenerationMixin(CodeSentenceGenerationMixin):
             return outputs[:, self.num_internal_positions :]
         outputs.sequences = outputs.sequences[:, self.num_internal_positions :]
         return outputs
+
+    def _get_logits_processor(self, generation_config: GenerationConfig, *args, **kwargs) -> LogitsProcessorList:
+        """Refuses guidance, for which the library would call the model without its latent."""
+        if generation_config.guidance_scale not in (None, 1):
+            raise ValueError(
+                f"`guidance_scale` is {generation_config.guidance_scale}, but this model was not trained to write "
+                "without its latent, against which it could be guided: leave it out."
+            )
+        return super()._get_logits_processor(generation_config, *args, **kwargs)
 
     def _prompt_of(self, inputs: torch.LongTensor | None, kwargs: dict) -> torch.LongTensor | None:
         """The first codes of the clips, after checks; takes what says the same out of `kwargs`."""
@@ -160,7 +169,7 @@ class MelGPTVAEGenerationMixin(CodeSentenceGenerationMixin):
                     "There are `latents` and `num_samples` or a `generator`, which are for draws from the prior: give "
                     "one or the other."
                 )
-            num_clips = len(latents) if prompt is None else len(prompt)
+            num_clips = len(torch.atleast_2d(latents) if prompt is None else prompt)
             self._check_shape("latents", latents, (num_clips, latent_size))
             return latents.to(self.device)
         if num_samples is None:

@@ -14,7 +14,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration.configuration_mel_gpt import MelGPTConfig
-from .generation_code_sentences import CodeSentenceGenerationMixin
+from .generation_code_sentences import CodeSentenceGenerationMixin, drop_default_length
 from .generation_mel_gpt import ClassConditioningLogitsProcessor
 from .modeling_mel_transformer import MelGPTModel, MelGPTPreTrainedModel
 
@@ -98,7 +98,7 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
         loss = None
         if labels is not None:
             self._check_labels(labels)
-            loss = self.loss_function(code_logits, labels, vocab_size=self.config.codebook_size, **kwargs)
+            loss = self.loss_function(code_logits, labels.long(), vocab_size=self.config.codebook_size, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=self._pad_logits(code_logits),
@@ -126,14 +126,16 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
         **kwargs,
     ) -> GenerateOutput | torch.LongTensor:
         r"""
-        Writes sentences of codes. Every argument of [`~transformers.GenerationMixin.generate`] works; the defaults in
-        the generation config sample from the whole distribution until the clip is complete.
+        Writes sentences of codes. Every argument of [`~transformers.GenerationMixin.generate`] works, except those
+        about text (`stop_strings`, `token_healing`); the defaults in the generation config sample from the whole
+        distribution until the clip is complete.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch_size, prompt_length)`, *optional*): the prompts (or pass them
                 as `input_ids`): a class token each, and possibly first codes of the clip to continue. Without them
                 the prompt is the null class.
-            generation_config ([`~transformers.GenerationConfig`], *optional*): replaces the model's own.
+            generation_config ([`~transformers.GenerationConfig`], *optional*): what it sets takes the place
+                of the model's own settings.
             logits_processor ([`~transformers.LogitsProcessorList`], *optional*): further processors.
             guidance_scale (`float`, *optional*): strength of classifier-free guidance, 1.0 (none) unless the
                 generation config says otherwise. See [`ClassConditioningLogitsProcessor`].
@@ -159,9 +161,7 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
             )
         if guidance_scale is not None:
             kwargs["guidance_scale"] = guidance_scale
-        if kwargs.get("max_new_tokens") is not None:
-            # Takes the place of our default `max_length`; with both set, the library warns.
-            kwargs.setdefault("max_length", None)
+        drop_default_length(kwargs)
         return super().generate(inputs, generation_config, logits_processor, **kwargs)
 
     def _check_prompt(self, prompt: torch.LongTensor, attention_mask: torch.Tensor | None):

@@ -268,7 +268,7 @@ class MelGPTVAEModel(MelGPTPreTrainedModel, LatentOperationsMixin, MelGPTVAEGene
         kl_weight: float,
     ) -> MelGPTVAEOutput:
         code_logits = decoded.logits[..., : self.config.codebook_size].float().transpose(1, 2)
-        code_nats = nn.functional.cross_entropy(code_logits, input_ids, reduction="none")  # (batch, num_codes)
+        code_nats = nn.functional.cross_entropy(code_logits, input_ids.long(), reduction="none")  # (batch, num_codes)
         reconstruction_nats = code_nats.sum(dim=1)
         loss = reconstruction_loss = reconstruction_nats.mean()
         kl_nats = kl_loss = None

@@ -243,7 +243,8 @@ class MelGPTModel(MelGPTPreTrainedModel):
             past_key_values=past_key_values,
         )
         hidden_states = self.embedding_dropout(inputs_embeds + self.embed_positions(position_ids))
-        for layer in self.layers:
+        # Early-exit assisted generation lowers the number for a while.
+        for layer in self.layers[: self.config.num_hidden_layers]:
             hidden_states = layer(hidden_states, attention_mask=mask, past_key_values=past_key_values, **kwargs)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=past_key_values)
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from tiny_vae import CODEBOOK_SIZE, GREEDY, LATENT_SIZE, NUM_CLIPS, labels_for, make_model
+from transformers import GenerationConfig
 
 from melspec_gpt.modeling.modeling_gaussian_latent import log_normal, log_standard_normal
 
@@ -69,6 +70,33 @@ def test_a_reconstruction_takes_the_arguments_of_generate(model, codes):
     torch.manual_seed(4)
     expected = model.generate(latents=model._posterior(codes).mean, **labels_for(model))
     assert torch.equal(sampled, expected)
+
+
+def test_a_generation_config_that_does_not_speak_of_sampling_leaves_a_reconstruction_greedy(model, codes):
+    config = GenerationConfig(max_new_tokens=NUM_CODES)
+    reconstruction = model.reconstruct(codes, **labels_for(model), generation_config=config)
+    assert torch.equal(reconstruction, model.reconstruct(codes, **labels_for(model)))
+
+
+@pytest.mark.parametrize("labels", [[0], [0] * (NUM_CLIPS + 1)])
+def test_every_clip_needs_a_label(codes, labels):
+    model, labels = make_model(NUM_CODES, class_conditioning=True), torch.tensor(labels)
+    with pytest.raises(ValueError, match="`class_labels`"):
+        model.impute(codes, make_mask("middle"), class_labels=labels)
+    with pytest.raises(ValueError, match="`class_labels`"):
+        model.importance_weighted_nll(codes, num_samples=1, class_labels=labels)
+    with pytest.raises(ValueError, match="`class_labels`"):
+        model.interpolate(codes, codes, class_labels=labels)
+
+
+def test_codes_may_be_small_integers(model, codes):
+    options = labels_for(model) | {"noise": torch.zeros(NUM_CLIPS, 1, LATENT_SIZE)}
+    expected = model.importance_weighted_nll(codes, num_samples=1, **options)
+    assert torch.equal(model.importance_weighted_nll(codes.int(), num_samples=1, **options), expected)
+    assert torch.equal(
+        model(codes.int(), **labels_for(model), noise=options["noise"][:, 0]).loss,
+        model(codes, **labels_for(model), noise=options["noise"][:, 0]).loss,
+    )
 
 
 def test_what_is_deterministic_leaves_the_random_state_alone(model, codes):

@@ -9,6 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.modeling.generation_mel_gpt import ClassConditioningLogitsProcessor
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
+from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
 
 CODEBOOK_SIZE = 12
 NUM_CODES = 16
@@ -96,6 +97,19 @@ def test_without_a_prompt_the_null_class_is_asked_for(model):
 
 def test_max_new_tokens_takes_the_place_of_the_default_length(model, prompts):
     assert model.generate(prompts, max_new_tokens=5).shape == (3, 6)
+
+
+def test_assistance_by_early_exit_writes_the_same_codes_and_leaves_the_model_whole(model, prompts):
+    plain = model.generate(prompts[:1], do_sample=False)
+    assert torch.equal(model.generate(prompts[:1], do_sample=False, assistant_early_exit=1), plain)
+    assert torch.equal(model.generate(prompts[:1], do_sample=False), plain)
+
+
+@pytest.mark.parametrize("options", [{"stop_strings": ["<5>"]}, {"token_healing": True}])
+def test_arguments_about_text_are_an_error(model, prompts, options):
+    tokenizer = MelCodeTokenizer(CODEBOOK_SIZE, [f"class {label}" for label in range(model.config.num_labels)])
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`.*codes are no text"):
+        model.generate(prompts, tokenizer=tokenizer, **options)
 
 
 def first_scores(model, prompts, **options) -> torch.Tensor:
@@ -358,4 +372,4 @@ def test_padded_prompts_are_an_error(model):
 
 def test_a_length_beyond_the_positions_is_refused_at_once(model, prompts):
     with pytest.raises(ValueError, match="max_length"):
-        model.generate(prompts, max_new_tokens=NUM_CODES + 2)
+        model.generate(prompts, max_new_tokens=NUM_CODES + 1)
