@@ -167,7 +167,7 @@ class LatentOperationsMixin:
                 codes[clips, :start],
                 latents=latents,
                 class_labels=labels,
-                max_length=int(end),
+                max_new_tokens=int(end - start),
                 logits_processor=LogitsProcessorList([*(logits_processor or []), known_codes]),
                 num_return_sequences=1,
                 return_dict_in_generate=False,

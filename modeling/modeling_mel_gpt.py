@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.cache_utils import Cache
+from transformers.generation.candidate_generator import CandidateGenerator, PromptLookupCandidateGenerator
 from transformers.generation.utils import GenerateOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
@@ -16,6 +17,7 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration.configuration_mel_gpt import MelGPTConfig
 from .generation_code_sentences import CodeSentenceGenerationMixin, drop_default_length
 from .generation_mel_gpt import ClassConditioningLogitsProcessor
+from .generation_prompt_lookup import BoundedPromptLookup
 from .modeling_mel_transformer import MelGPTModel, MelGPTPreTrainedModel
 
 IGNORED_LABEL = -100
@@ -200,3 +202,7 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
         if not any(isinstance(processor, ClassConditioningLogitsProcessor) for processor in processors):
             processors.insert(0, ClassConditioningLogitsProcessor(self, guidance_scale))
         return processors
+
+    def _get_candidate_generator(self, *args, **kwargs) -> CandidateGenerator:
+        generator = super()._get_candidate_generator(*args, **kwargs)
+        return BoundedPromptLookup(generator) if isinstance(generator, PromptLookupCandidateGenerator) else generator

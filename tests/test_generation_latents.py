@@ -200,6 +200,14 @@ def test_values_at_hidden_positions_are_not_read(model, codes, kind, value):
     assert torch.equal(*filled)
 
 
+def test_a_length_in_the_generation_config_does_not_reach_an_imputation(codes):
+    model, mask = make_model(NUM_CODES, class_conditioning=False), make_mask("middle")
+    expected = model.impute(codes, mask, num_candidates=1, **GREEDY, noise=torch.zeros(NUM_CLIPS, 1, LATENT_SIZE))
+    model.generation_config.max_new_tokens = NUM_CODES
+    filled = model.impute(codes, mask, num_candidates=1, **GREEDY, noise=torch.zeros(NUM_CLIPS, 1, LATENT_SIZE))
+    assert torch.equal(filled, expected)
+
+
 def test_with_everything_hidden_a_clip_is_drawn_from_the_posterior_of_nothing(model, codes):
     noise = torch.randn(NUM_CLIPS, 1, LATENT_SIZE)
     nothing = torch.full_like(codes, model.config.hidden_code_id)

@@ -105,6 +105,14 @@ def test_assistance_by_early_exit_writes_the_same_codes_and_leaves_the_model_who
     assert torch.equal(model.generate(prompts[:1], do_sample=False), plain)
 
 
+@pytest.mark.parametrize("num_tokens", [2, 5, NUM_CODES])
+def test_prompt_lookup_does_not_run_past_the_end_of_the_clip(prompts, num_tokens):
+    monotonous = make_model()
+    torch.nn.init.zeros_(monotonous.lm_head.weight)
+    sentences = monotonous.generate(prompts[:1], do_sample=False, prompt_lookup_num_tokens=num_tokens)
+    assert torch.equal(sentences, monotonous.generate(prompts[:1], do_sample=False))
+
+
 @pytest.mark.parametrize("options", [{"stop_strings": ["<5>"]}, {"token_healing": True}])
 def test_arguments_about_text_are_an_error(model, prompts, options):
     tokenizer = MelCodeTokenizer(CODEBOOK_SIZE, [f"class {label}" for label in range(model.config.num_labels)])

@@ -129,7 +129,7 @@ def test_unreachable_hub_is_a_sentence(gpt, hub, monkeypatch):
 
 @pytest.mark.parametrize("repo_id", ["a/b/c", "user/na me", ""])
 def test_impossible_repository_name_is_a_sentence(gpt, hub, repo_id):
-    with pytest.raises(SystemExit, match="could not be created"):
+    with pytest.raises(SystemExit, match="is no name of a repository"):
         push(gpt, repo_id)
 
 

@@ -33,7 +33,7 @@ def load_audio_tokenizer(checkpoint, codec_reference: str | None, **kwargs) -> P
     """
     location = {name: kwargs[name] for name in LOCATION_ARGUMENTS if name in kwargs}
     if codec_reference is not None:
-        source, location = _follow(checkpoint, codec_reference, location)
+        source, location = _follow(Path(checkpoint, kwargs.get("subfolder", "")), codec_reference, location)
         return AutoModel.from_pretrained(source, device_map=kwargs.get("device_map"), **location)
     location["subfolder"] = posixpath.join(kwargs.get("subfolder", ""), AUDIO_TOKENIZER_SUBFOLDER)
     if cached_file(checkpoint, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **location) is None:
@@ -47,10 +47,16 @@ def load_audio_tokenizer(checkpoint, codec_reference: str | None, **kwargs) -> P
     )
 
 
-def _follow(checkpoint, codec_reference: str, location: dict) -> tuple[str, dict]:
+def audio_tokenizer_folder(checkpoint: str | Path, codec_reference: str | None) -> Path:
+    """Where the audio tokenizer of a checkpoint on this machine lies, unless its reference is to the Hub."""
+    is_local = codec_reference is not None and codec_reference.startswith(".")
+    return Path(checkpoint, codec_reference if is_local else AUDIO_TOKENIZER_SUBFOLDER)
+
+
+def _follow(checkpoint: Path, codec_reference: str, location: dict) -> tuple[str, dict]:
     """Source and location arguments of what `codec_reference` names."""
     if codec_reference.startswith("."):
-        folder = Path(checkpoint, codec_reference)
+        folder = audio_tokenizer_folder(checkpoint, codec_reference)
         if not (folder / CONFIG_NAME).is_file():
             raise ValueError(
                 f"`codec_reference` of {checkpoint} is {codec_reference!r}, but there is no audio tokenizer in "

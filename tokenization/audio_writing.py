@@ -74,7 +74,11 @@ def _write_flac(path: Path, samples: np.ndarray, sampling_rate: int) -> None:
 
 
 def _to_samples(waveform) -> np.ndarray:
-    samples = waveform.detach().cpu().numpy() if isinstance(waveform, torch.Tensor) else np.asarray(waveform)
+    # Half precision has no 32767, and numpy no bfloat16.
+    samples = waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else np.asarray(waveform)
+    if samples.dtype in (torch.float16, torch.bfloat16, np.float16):
+        samples = samples.float() if isinstance(samples, torch.Tensor) else samples.astype(np.float32)
+    samples = np.asarray(samples)
     if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(
             f"A waveform has shape {samples.shape} and dtype {samples.dtype}; expected floats of shape (samples,)."

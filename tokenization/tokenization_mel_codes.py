@@ -8,12 +8,14 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizer
 
+from ..modeling.portable_code import PortableCodeMixin
+
 NULL_TOKEN = "<null>"
 CODE_TOKEN = re.compile(r"<\d+>")
 NAMES_IN_MESSAGE = 20
 
 
-class MelCodeTokenizer(PreTrainedTokenizer):
+class MelCodeTokenizer(PortableCodeMixin, PreTrainedTokenizer):
     r"""
     Vocabulary of [`MelGPTForCausalLM`]: ids `0` to `codebook_size - 1` are codes, written `<0>`, `<1>`, ...; then one
     id for each class name, in the order given; the last id is the null class, written `<null>`, which stands for "no
@@ -46,8 +48,13 @@ class MelCodeTokenizer(PreTrainedTokenizer):
     ):
         if isinstance(codebook_size, bool) or not isinstance(codebook_size, int) or codebook_size < 1:
             raise ValueError(f"`codebook_size` is {codebook_size!r}; it has to be an integer, 1 or more.")
-        if (class_names is None) == (labels_file is None):
-            raise ValueError("Give exactly one of `class_names` and `labels_file`.")
+        if class_names is None and labels_file is None:
+            raise ValueError(
+                "There are no class names: give `class_names` or a `labels_file`; a saved tokenizer has its names in "
+                "the file labels.json."
+            )
+        if class_names is not None and labels_file is not None:
+            raise ValueError("There are `class_names` and a `labels_file`: give one of them.")
         names = _read_labels(labels_file) if class_names is None else class_names
         self.codebook_size = codebook_size
         self._class_names = _check_class_names(names)

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import ModelCard
-from transformers import AutoConfig, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
+from yaml import YAMLError
 
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
@@ -13,7 +15,7 @@ from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
 from melspec_gpt.modeling.modeling_mel_gpt_vae import MelGPTVAEModel
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
-from melspec_gpt.tokenization.audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER
+from melspec_gpt.tokenization.audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER, audio_tokenizer_folder
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.training.card_facts import EVALUATION_NAME, SUMMARY_NAME
@@ -38,20 +40,23 @@ def export_checkpoint(checkpoint: str | Path, folder: Path, options: CardOptions
         options ([`CardOptions`]): what the files of the checkpoint cannot tell.
 
     Raises:
-        ValueError: if `checkpoint` is no such folder, or if it has no audio tokenizer.
+        ValueError: if `checkpoint` is no such folder, if it has no audio tokenizer, or if a file in it is broken.
     """
     model, preprocessor = load_checkpoint(checkpoint)
+    own_card = _load_card(Path(checkpoint, CARD_NAME))
     model.save_pretrained(folder)
     preprocessor.save_pretrained(folder)
-    for part in ("", AUDIO_TOKENIZER_SUBFOLDER):
+    parts = {"": Path(checkpoint)}
+    if isinstance(preprocessor, MelGPTProcessor):
+        reference = preprocessor.get_processor_dict(checkpoint)[0].get("codec_reference")
+        parts[AUDIO_TOKENIZER_SUBFOLDER] = audio_tokenizer_folder(checkpoint, reference)
+    for part, source in parts.items():
         # Weights as they are stored: half precision, for one, stays half as large.
         for name in (SAFE_WEIGHTS_NAME, SUMMARY_NAME, EVALUATION_NAME):
-            if Path(checkpoint, part, name).is_file() and (folder / part).is_dir():
-                shutil.copyfile(Path(checkpoint, part, name), folder / part / name)
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / part / name)
     samples = write_samples(model, preprocessor, folder)
-    own_path = Path(checkpoint, CARD_NAME)
-    own_card = ModelCard.load(own_path) if own_path.is_file() else None
-    card = build_model_card(model, preprocessor, folder, own_card, samples, options)
+    card = build_model_card(model, preprocessor, list(parts.values()), own_card, samples, options)
     (folder / CARD_NAME).write_text(card, encoding="utf-8")
 
 
@@ -60,7 +65,7 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[PreTrainedModel, MelGPTProc
     The model in a folder, and its processor; for an audio tokenizer its feature extractor.
 
     Raises:
-        ValueError: if the folder holds no model that can be published.
+        ValueError: if the folder holds no model that can be published, or a broken one.
     """
     if not Path(checkpoint).is_dir():
         raise ValueError(f"`checkpoint` {str(checkpoint)!r} is no folder.")
@@ -73,11 +78,33 @@ def load_checkpoint(checkpoint: str | Path) -> tuple[PreTrainedModel, MelGPTProc
             f"`checkpoint` {str(checkpoint)!r} holds a model of type {model_type!r}; expected one of {list(KINDS)}."
         )
     model_class, preprocessor_class = KINDS[model_type]
-    model = model_class.from_pretrained(checkpoint).eval()
-    preprocessor = preprocessor_class.from_pretrained(checkpoint)
+    try:
+        model = model_class.from_pretrained(checkpoint).eval()
+        preprocessor = preprocessor_class.from_pretrained(checkpoint)
+    except SafetensorError as error:
+        raise ValueError(f"The weights in `checkpoint` {str(checkpoint)!r} are broken: {error}.") from error
     if isinstance(preprocessor, MelGPTProcessor) and preprocessor.audio_tokenizer is None:
         raise ValueError(
             f"`checkpoint` {str(checkpoint)!r} has no folder {AUDIO_TOKENIZER_SUBFOLDER}, so its codes cannot become "
             "sound: save its processor with the audio tokenizer into it first."
         )
+    if isinstance(preprocessor, MelGPTProcessor):
+        _check_class_names(model.config, preprocessor.tokenizer.class_names)
     return model, preprocessor
+
+
+def _check_class_names(config: PreTrainedConfig, class_names: list[str]) -> None:
+    """Whether names and model speak of the same classes."""
+    labels = getattr(config, "decoder", config).id2label
+    if getattr(config, "class_conditioning", True) and class_names != [labels[label] for label in sorted(labels)]:
+        raise ValueError(
+            f"labels.json names the classes {class_names}, but the config of the model {list(labels.values())}: make "
+            "them agree, or the names stand for the wrong sounds."
+        )
+
+
+def _load_card(path: Path) -> ModelCard | None:
+    try:
+        return ModelCard.load(path) if path.is_file() else None
+    except (ValueError, YAMLError) as error:
+        raise ValueError(f"The front matter of {path} is not valid: {error}. Repair it.") from error

@@ -1,5 +1,8 @@
 """What does the card of a model say? Facts from the checkpoint's files, and what its author wrote."""
 
+import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +13,6 @@ from transformers import PreTrainedModel
 from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.configuration.configuration_mel_gpt_vae import MelGPTVAEConfig
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
-from melspec_gpt.tokenization.audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import NULL_TOKEN
@@ -57,7 +59,7 @@ class CardOptions:
 def build_model_card(
     model: PreTrainedModel,
     preprocessor: MelGPTProcessor | MelFeatureExtractor,
-    folder: Path,
+    folders: Sequence[Path],
     own_card: ModelCard | None,
     samples: list[CardSample],
     options: CardOptions,
@@ -68,8 +70,8 @@ def build_model_card(
     Args:
         model ([`MelGPTForCausalLM`], [`MelGPTVAEModel`] or [`MelVQModel`]): the model.
         preprocessor ([`MelGPTProcessor`] or [`MelFeatureExtractor`]): what belongs to it.
-        folder (`Path`): the checkpoint, with `training_summary.json` (in `audio_tokenizer/`, too) and
-            `evaluation.json`; any of them may be missing.
+        folders (`Sequence[Path]`): the checkpoint and, unless that is one itself, its audio tokenizer, each with
+            `training_summary.json` and `evaluation.json`; any of them may be missing.
         own_card ([`~huggingface_hub.ModelCard`], *optional*): the card that its author wrote.
         samples (`list[CardSample]`): its sample clips.
         options ([`CardOptions`]): further facts.
@@ -78,25 +80,25 @@ def build_model_card(
     license_name = options.license or given.get("license")
     dataset_name = options.dataset_name or ", ".join(as_list(given.get("datasets"))) or None
     kind = model.config.model_type
-    results = measured_results(kind, folder)
-    parts = (
-        []
-        if kind == MelVQConfig.model_type
-        else measured_results(MelVQConfig.model_type, folder / AUDIO_TOKENIZER_SUBFOLDER, part="audio tokenizer: ")
-    )
+    results = measured_results(kind, folders[0])
+    part_results = [
+        result
+        for folder in folders[1:]
+        for result in measured_results(MelVQConfig.model_type, folder, part="audio tokenizer: ")
+    ]
     facts = _model_facts(model, preprocessor) | {
         "repo_id": options.repo_id,
         "samples": samples,
         "seed": SEED,
         "picture": f"{SAMPLES_FOLDER}/{PICTURE_NAME}",
-        "trainings": _trainings(kind, folder),
-        "results": results + parts,
+        "trainings": _trainings(folders),
+        "results": results + part_results,
         "license": license_name,
         "dataset_name": dataset_name,
     }
     name = options.repo_id.rpartition("/")[2]
     text = f"# {name}\n\n{render(kind, facts)}\n{render('common', facts)}"
-    generated = _front_matter(kind, name, license_name, dataset_name or trained_on(folder), results, samples)
+    generated = _front_matter(kind, name, license_name, dataset_name or trained_on(folders[0]), results, samples)
     front_matter = merge_front_matter(generated, given)
     if license_name is not None:
         front_matter["license"] = license_name
@@ -117,6 +119,7 @@ def render(template: str, facts: dict) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["python"] = lambda text: json.dumps(text, ensure_ascii=False)
     return environment.get_template(f"{template}.md").render(facts)
 
 
@@ -128,6 +131,7 @@ def _model_facts(model: PreTrainedModel, preprocessor: MelGPTProcessor | MelFeat
     seconds = feature_extractor.num_samples / feature_extractor.sampling_rate
     has_classes = is_processor and getattr(model.config, "class_conditioning", True)
     class_names = preprocessor.tokenizer.class_names if has_classes else []
+    class_name = class_names[0] if class_names else NULL_TOKEN
     return {
         "config": model.config,
         "configuration": flat_configuration(model.config),
@@ -136,7 +140,8 @@ def _model_facts(model: PreTrainedModel, preprocessor: MelGPTProcessor | MelFeat
         "clip_seconds": f"{seconds:g} seconds",
         "hidden_seconds": f"{0.4 * seconds:.2g}, {0.6 * seconds:.2g}",
         "class_names": class_names,
-        "class_name": class_names[0] if class_names else NULL_TOKEN,
+        "class_name": class_name,
+        "class_name_in_shell": shlex.quote(class_name),
         "vocoder_limit": VOCODER_LIMIT if audio_tokenizer.vocoder is not None else GRIFFIN_LIM_LIMIT,
     }
 
@@ -147,11 +152,10 @@ def _count(model: PreTrainedModel) -> str:
     return f"{number / 1e6:.1f} million" if number >= 1e5 else str(number)
 
 
-def _trainings(kind: str, folder: Path) -> dict:
+def _trainings(folders: Sequence[Path]) -> dict:
     """The recorded trainings of the model and of the audio tokenizer beside it."""
-    runs = {"The model": describe_training(folder)}
-    if kind != MelVQConfig.model_type:
-        runs["The audio tokenizer"] = describe_training(folder / AUDIO_TOKENIZER_SUBFOLDER)
+    titles = ("The model", "The audio tokenizer")
+    runs = {title: describe_training(folder) for title, folder in zip(titles, folders, strict=False)}
     return {title: run for title, run in runs.items() if run is not None}
 
 

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from huggingface_hub.utils import validate_repo_id
+
 from melspec_gpt.training.hub_upload import HubRepository
 from melspec_gpt.training.model_card import CardOptions
 
@@ -35,11 +37,16 @@ def publish(
         `str`: address of the repository, or the folder of a dry run.
 
     Raises:
-        ValueError: if `source` cannot be published, or `output_dir` is not free.
+        ValueError: if `source` cannot be published, if the repository's name is impossible, or `output_dir` is not
+            free.
         UploadError: if the Hub cannot be reached or refuses.
     """
     if dry_run and output_dir is None:
         raise ValueError("`--dry_run` only writes a folder: say which one with `--output_dir`.")
+    try:
+        validate_repo_id(options.repo_id)
+    except ValueError as error:
+        raise ValueError(f"`--repo_id` {options.repo_id!r} is no name of a repository: {error}") from error
     target = None if output_dir is None else Path(output_dir).expanduser().resolve()
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
