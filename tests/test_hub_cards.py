@@ -1,13 +1,19 @@
 """What does the card of a published checkpoint say?"""
 
+import ast
+import copy
 import json
+import re
+import shlex
 import shutil
 
 import pytest
 from huggingface_hub import ModelCard
-from tiny_hub import export
+from tiny_hub import SUMMARY, export
 
+from melspec_gpt import MelCodeTokenizer, MelGPTForCausalLM, MelGPTProcessor
 from melspec_gpt.push_to_hub import main
+from melspec_gpt.training.half_storage import store_in_half
 
 
 def test_card_tells_the_truth_about_training_and_results(gpt_export):
@@ -66,6 +72,36 @@ def test_broken_records_are_a_sentence(gpt, tmp_path):
     with pytest.raises(SystemExit, match="evaluation.json has no clips, split"):
         main(arguments)
     (tmp_path / "gpt" / "evaluation.json").write_text("not JSON")
-    with pytest.raises(SystemExit, match="evaluation.json is not valid JSON"):
+    with pytest.raises(SystemExit, match=f"{tmp_path / 'gpt' / 'evaluation.json'} is not valid JSON"):
+        main(arguments)
+    (tmp_path / "gpt" / "README.md").write_text("---\nlicense: [\n---\n")
+    with pytest.raises(SystemExit, match=f"front matter of {tmp_path / 'gpt' / 'README.md'} is not valid"):
         main(arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_class_names_may_hold_any_sign(hub_processor, gpt_model, tmp_path):
+    names = ['say "hi"', "it's $HOME"]
+    config = copy.deepcopy(gpt_model.config)
+    config.id2label, config.label2id = dict(enumerate(names)), {name: label for label, name in enumerate(names)}
+    MelGPTForCausalLM(config).save_pretrained(tmp_path / "gpt", save_code=False)
+    tokenizer = MelCodeTokenizer(config.codebook_size, names)
+    processor = MelGPTProcessor(hub_processor.feature_extractor, tokenizer, hub_processor.audio_tokenizer)
+    processor.save_pretrained(tmp_path / "gpt", save_code=False)
+    card = (export(tmp_path / "gpt", "signs") / "README.md").read_text()
+    for text in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL):
+        ast.parse(text)
+    (command,) = re.findall(r"python -m melspec_gpt.training.run_sampling .*", card)
+    assert names[0] in shlex.split(command)
+
+
+def test_audio_tokenizer_of_a_neighbour_brings_its_records(hub_processor, gpt, vae, tmp_path):
+    shutil.copytree(gpt, tmp_path / "gpt")
+    shutil.copytree(vae, tmp_path / "vae")
+    (tmp_path / "gpt" / "audio_tokenizer" / "training_summary.json").write_text(json.dumps(SUMMARY))
+    store_in_half(tmp_path / "gpt")
+    target = export(tmp_path / "vae", "neighbour")
+    assert "1234 steps" in (target / "README.md").read_text()
+    for name in ("model.safetensors", "training_summary.json"):
+        stored = tmp_path / "gpt" / "audio_tokenizer" / name
+        assert (target / "audio_tokenizer" / name).read_bytes() == stored.read_bytes()

@@ -47,6 +47,15 @@ def test_saved_audio_is_16_bit_pcm_within_one_step(processor, tmp_path):
         np.testing.assert_allclose(samples, waveform, atol=1 / 32000)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_does_not_wrap_at_full_scale(processor, tmp_path, dtype):
+    tone = torch.sin(torch.arange(2000) / 20).to(dtype)
+    processor.save_audio([tone / tone.abs().max(), np.float16([-1, 1])], [tmp_path / "0.wav", tmp_path / "1.wav"])
+    samples, _ = soundfile.read(tmp_path / "0.wav", dtype="float32")
+    np.testing.assert_allclose(samples, (tone / tone.abs().max()).float(), atol=1 / 32000)
+    assert soundfile.read(tmp_path / "1.wav", dtype="int16")[0].tolist() == [-32768, 32767]
+
+
 def test_only_flac_needs_soundfile(processor, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     processor.save_audio(torch.zeros(100), tmp_path / "silence.wav")
@@ -184,6 +193,13 @@ def test_audio_tokenizer_is_found_by_reference(processor, sentences, tmp_path):
     processor.save_pretrained(tmp_path / "first")
     make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
     loaded = AutoProcessor.from_pretrained(tmp_path / "second")
+    assert torch.equal(loaded.batch_decode(sentences), processor.batch_decode(sentences))
+
+
+def test_reference_counts_from_the_subfolder(processor, sentences, tmp_path):
+    processor.save_pretrained(tmp_path / "first")
+    make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
+    loaded = AutoProcessor.from_pretrained(tmp_path, subfolder="second")
     assert torch.equal(loaded.batch_decode(sentences), processor.batch_decode(sentences))
 
 

@@ -147,6 +147,21 @@ def test_checkpoint_without_audio_tokenizer_is_a_sentence(gpt, tmp_path):
         main([str(tmp_path / "gpt"), "--repo_id", "user/x", "--dry_run", "--output_dir", str(tmp_path / "out")])
 
 
+def test_broken_weights_are_a_sentence(gpt, tmp_path):
+    shutil.copytree(gpt, tmp_path / "gpt")
+    weights = tmp_path / "gpt" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="The weights in `checkpoint` .* are broken"):
+        main([str(tmp_path / "gpt"), "--repo_id", "user/x", "--dry_run", "--output_dir", str(tmp_path / "out")])
+
+
+def test_names_that_contradict_the_model_are_a_sentence(gpt, tmp_path):
+    shutil.copytree(gpt, tmp_path / "gpt")
+    (tmp_path / "gpt" / "labels.json").write_text('["gun"]')
+    with pytest.raises(SystemExit, match=r"labels.json names the classes \['gun'\], but .* \['Dog bark', 'gun'\]"):
+        main([str(tmp_path / "gpt"), "--repo_id", "user/x", "--dry_run", "--output_dir", str(tmp_path / "out")])
+
+
 def test_foreign_files_are_not_published(gpt, tmp_path):
     (tmp_path / "diary.txt").write_text("private")
     with pytest.raises(SystemExit, match="holds 1 files that are not part of the export, such as 'diary.txt'"):
