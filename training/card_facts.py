@@ -27,6 +27,7 @@ HOUSEKEEPING = (
     "logging_steps",
     "push_to_hub",
     "report_to",
+    "resume_from_checkpoint",
 )
 # Metrics by kind of model, in the order of the table.
 METRICS = {

@@ -45,8 +45,8 @@ class SamplingSettings:
         loudness (`float`, *optional*): level that each clip is brought to, dBFS rms, as near as a peak of 0.95 allows:
             some recordings are so quiet that one would not hear what the model learned from them. `None` keeps the
             levels that the model made.
-        seed (`int`): seed of all clips. A clip depends on it, its class and its number; on `batch_size` and the other
-            clips only by the rounding of sums.
+        seed (`int`): seed of all clips. The codes of a clip depend on it, its class and its number, not on `batch_size`
+            and the other clips; the waveform does a little, where Griffin-Lim magnifies the rounding of sums.
         batch_size (`int`): clips made at a time.
 
     Raises:
@@ -232,7 +232,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "top_p": "choose among the likeliest codes that have this share of the probability together",
         "loudness": "level each clip is brought to, dBFS rms, or none to keep what the model made",
         "seed": "seed; a clip depends on it, its class and its number, not on the other clips",
-        "batch_size": "clips made at a time, which changes speed and memory but no clip (up to rounding)",
+        "batch_size": "clips made at a time: speed and memory; the codes are the same, waveforms differ a little",
     }
     for field in dataclasses.fields(SamplingSettings):
         text = f"{helps[field.name]} (default: {field.default})"
