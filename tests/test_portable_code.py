@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from melspec_gpt import MelFeatureExtractor, MelGANConfig, MelGANVocoder, MelVQConfig, MelVQModel
+from melspec_gpt import MelCodeTokenizer, MelFeatureExtractor, MelGANConfig, MelGANVocoder, MelVQConfig, MelVQModel
 from melspec_gpt.modeling.portable_code import PortableCodeMixin, flat_modules
 
 
@@ -59,6 +59,12 @@ def test_saved_model_carries_its_code_and_names_its_classes(vocoder, tmp_path):
         "AutoConfig": "configuration_melgan.MelGANConfig",
         "AutoModel": "modeling_melgan.MelGANVocoder",
     }
+
+
+def test_saved_tokenizer_carries_its_code(tmp_path):
+    MelCodeTokenizer(4, ["dog"]).save_pretrained(tmp_path)
+    assert (tmp_path / "tokenization_mel_codes.py").is_file()
+    assert "AutoTokenizer" in json.loads((tmp_path / "tokenizer_config.json").read_text())["auto_map"]
 
 
 def test_what_lay_in_the_folder_before_gets_code_too(tmp_path):

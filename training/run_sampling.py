@@ -45,8 +45,8 @@ class SamplingSettings:
         loudness (`float`, *optional*): level that each clip is brought to, dBFS rms, as near as a peak of 0.95 allows:
             some recordings are so quiet that one would not hear what the model learned from them. `None` keeps the
             levels that the model made.
-        seed (`int`): seed of all clips. The codes of a clip depend on it, its class and its number, not on `batch_size`
-            and the other clips; the waveform does a little, where Griffin-Lim magnifies the rounding of sums.
+        seed (`int`): seed of all clips. The codes of a clip depend on it, its class and its number, not on
+            `batch_size` and the other clips; the waveform does a little, where Griffin-Lim magnifies rounding.
         batch_size (`int`): clips made at a time.
 
     Raises:
