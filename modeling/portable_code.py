@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -29,6 +30,9 @@ HUB_ARGUMENTS = ("repo_id", "commit_message", "commit_description", "private", "
 # The loader of Transformers looks for imports of this form and for files beside each other.
 RELATIVE_IMPORT = re.compile(r"from\s+\.[\w.]*?(\w+)(?=\s+import)")
 
+# Whether something is being saved that saves its parts by their own methods.
+_saves_whole = ContextVar("saves_whole", default=False)
+
 
 class PortableCodeMixin:
     """
@@ -50,9 +54,14 @@ class PortableCodeMixin:
             args, kwargs: arguments of the library's methods, those of `push_to_hub` among them.
         """
         hub_arguments = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
-        result = super().save_pretrained(save_directory, *args, **kwargs)
-        # What was itself loaded as remote code is copied by the library.
-        if save_code and kwargs.get("is_main_process", True) and self._auto_class is None:
+        is_part = _saves_whole.get()
+        token = _saves_whole.set(True)
+        try:
+            result = super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            _saves_whole.reset(token)
+        # What was itself loaded as remote code is copied by the library, and a part's code comes with the whole's.
+        if save_code and not is_part and kwargs.get("is_main_process", True) and self._auto_class is None:
             add_portable_code(save_directory, self.portable_subfolders)
         if push_to_hub:
             self.push_to_hub(hub_arguments.pop("repo_id", Path(save_directory).name), **hub_arguments)

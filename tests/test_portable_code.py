@@ -83,6 +83,13 @@ def test_code_is_left_out_where_it_is_not_wanted(vocoder, tmp_path, options):
     assert "auto_map" not in json.loads((tmp_path / "config.json").read_text())
 
 
+def test_parts_follow_the_whole(hub_processor, tmp_path):
+    hub_processor.save_pretrained(tmp_path / "without", save_code=False)
+    assert not list((tmp_path / "without").rglob("*.py"))
+    hub_processor.save_pretrained(tmp_path / "with")
+    assert {path.parent for path in tmp_path.rglob("*.py")} == {tmp_path / "with"}
+
+
 def test_order_of_the_labels_is_kept(tmp_path):
     class Config(PreTrainedConfig):
         model_type = "melgan"
