@@ -21,8 +21,9 @@ def recipes(tmp_path_factory) -> list[str]:
     """Options for trainings of a few steps of tiny models."""
     folder = tmp_path_factory.mktemp("recipes")
     recipe = {"model_config": "tiny", "max_train_steps": 3, "per_device_train_batch_size": 2, "report_to": "none"}
+    recipe |= {"load_best_model_at_end": True, "early_stopping_patience": 2, "eval_steps": 1}
     (folder / "tokenizer.json").write_text(json.dumps(recipe))
-    (folder / "gpt.json").write_text(json.dumps(recipe | {"load_best_model_at_end": True}))
+    (folder / "gpt.json").write_text(json.dumps(recipe))
     paths = [str(folder / "tokenizer.json"), str(folder / "gpt.json")]
     return ["--audio_tokenizer_recipe", paths[0], "--gpt_recipe", paths[1]]
 

@@ -61,6 +61,7 @@ def test_null_takes_back_what_a_recipe_sets(recipe, name, value):
         ({"per_device_train_batch_size": 0}, [], ["`per_device_train_batch_size` is 0", "1 or more"]),
         ({"lr_scheduler_type": "step"}, [], ["`lr_scheduler_type` is 'step'", "cosine"]),
         ({"lr_scheduler_type": "constant", "warmup_steps": 5}, [], ["constant_with_warmup"]),
+        ({"learning_rate": float("inf")}, [], ["`learning_rate` is inf", "finite"]),
         ({"max_train_steps": None}, [], ["`num_train_epochs`", "`max_train_steps`", "`max_train_minutes`"]),
     ],
 )
@@ -70,6 +71,22 @@ def test_wrong_settings_end_the_program_with_a_message(recipe, capsys, settings,
     assert stopped.value.code == 2
     message = capsys.readouterr().err
     assert all(word in message for word in words), message
+
+
+def test_home_is_found_in_recipes_and_options(recipe, monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    arguments = parse_arguments(RunArguments, [recipe(output_dir="~/out"), "--dataset_path", "~/data"])
+    assert (arguments.output_dir, arguments.dataset_path) == ("/somebody/out", "/somebody/data")
+
+
+def test_recipe_may_begin_with_a_byte_order_mark_but_has_to_be_utf_8(tmp_path, capsys):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(REQUIRED), encoding="utf-8-sig")
+    assert parse_arguments(RunArguments, [str(path)]).output_dir == "out"
+    path.write_bytes('{"output_dir": "drau\u00dfen"}'.encode("latin-1"))
+    with pytest.raises(SystemExit):
+        parse_arguments(RunArguments, [str(path)])
+    assert f"{path} is not valid JSON" in capsys.readouterr().err
 
 
 def test_missing_settings_are_named(capsys):
@@ -181,3 +198,9 @@ def test_config_of_another_model_is_refused(tmp_path):
     MelVQConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="mel_vq.*expected 'mel_gpt'"):
         load_model_config(MelGPTConfig, str(tmp_path / "config.json"))
+
+
+@pytest.mark.parametrize("overrides", [{"residual_dropout": "0.2"}, {"num_codes": "many"}, {"hidden_size": None}])
+def test_overrides_of_a_wrong_type_are_named(overrides):
+    with pytest.raises(ValueError, match=f"`model_overrides` .*{next(iter(overrides))}"):
+        load_model_config(MelGPTConfig, "tiny", overrides)

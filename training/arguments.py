@@ -5,6 +5,8 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -113,7 +115,9 @@ class RunArguments:
 
     def __post_init__(self):
         for name, hint in typing.get_type_hints(type(self)).items():
-            setattr(self, name, _checked_type(name, getattr(self, name), hint))
+            value = _checked_type(name, getattr(self, name), hint)
+            is_home = isinstance(value, str) and value.startswith("~")
+            setattr(self, name, os.path.expanduser(value) if is_home else value)
         self.validate()
 
     def validate(self):
@@ -147,8 +151,8 @@ class RunArguments:
         """
         for name in names:
             value = getattr(self, name)
-            if value is not None and not minimum <= value <= maximum:
-                bound = f"from {minimum} to {maximum}" if maximum < float("inf") else f"{minimum} or more"
+            if value is not None and not (minimum <= value <= maximum and math.isfinite(value)):
+                bound = f"from {minimum} to {maximum}" if maximum < float("inf") else f"{minimum} or more, and finite"
                 raise ValueError(f"`{name}` is {value}; it has to be {bound}.")
 
     @property
@@ -220,7 +224,7 @@ def find_json(name_or_path: str, folder: Path, kind: str, file_prefix: str = "")
     Raises:
         ValueError: if it is neither.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
     named = {file.stem.removeprefix(file_prefix): file for file in sorted(folder.glob(f"{file_prefix}*.json"))}
@@ -235,8 +239,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         ValueError: if the file is not JSON, or not an object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected a JSON object.")

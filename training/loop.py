@@ -29,7 +29,7 @@ from melspec_gpt.training.loop_setup import (
 )
 from melspec_gpt.training.loop_state import LoopState, RunningMeans
 from melspec_gpt.training.loop_validation import log_media_if_due, same_random_numbers, validation_values
-from melspec_gpt.training.optimization import LearningRates
+from melspec_gpt.training.optimization import LearningRates, group_settings, restore_group_settings
 from melspec_gpt.training.run_folder import RunFolder, check_writable
 from melspec_gpt.training.stop_signals import StopSignals
 from melspec_gpt.training.training_summary import write_summary
@@ -363,10 +363,19 @@ class TrainingLoop:
         self.means.save(directory, self.accelerator.process_index)
 
     def _read_state(self, checkpoint: Path) -> None:
+        settings = {name: group_settings(optimizer) for name, optimizer in self.optimizers.items()}
         try:
             self.accelerator.load_state(str(checkpoint))
-        except RuntimeError as error:
-            raise ValueError(f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {error}") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {reason} What is trained has to "
+                "be as it was (the model, `ema_decay`, `codebook_learning`, `discriminator_weight`); to change it, "
+                "start anew in another `output_dir`."
+            ) from error
+        # The arguments count, not what they were before.
+        for name, optimizer in self.optimizers.items():
+            restore_group_settings(optimizer, settings[name])
         self.means.load(checkpoint, self.accelerator.process_index)
 
     def _resume(self) -> None:
@@ -377,6 +386,9 @@ class TrainingLoop:
         self.accelerator.wait_for_everyone()
         if checkpoint is not None:
             self._read_state(checkpoint)
+            if not self.folder.take_over_best(checkpoint) and self.state.best_step >= 0:
+                self.announce(f"the best model so far, of step {self.state.best_step}, is not beside {checkpoint}")
+                self.state.forget_best()
             self.announce(f"resumed from {checkpoint} at step {self.state.step}")
         elif resume_from is not None:
             self.announce(f"no checkpoint in {self.arguments.output_dir} yet: starting from the beginning")

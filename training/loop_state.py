@@ -71,6 +71,11 @@ class LoopState:
         self.best_step, self.best_validation = self.step, metrics
         return True
 
+    def forget_best(self) -> None:
+        """Starts anew in the search for the best model, with a validation of what is there."""
+        self.best_step = self.evaluated_step = -1
+        self.best_validation, self.validations_without_improvement = {}, 0
+
     def can_afford_media(self, share: float) -> bool:
         """Whether one more entry of pictures and sounds leaves their part of the time below `share`."""
         if self.media_entries == 0:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from melspec_gpt.training.arguments import closest, find_json, read_json_object
@@ -44,7 +45,11 @@ def load_model_config(
     _check_names(fields, config_class)
     if "id2label" in derived:
         fields.pop("num_labels", None)
-    return config_class(**_merge(fields, derived, config_class))
+    try:
+        return config_class(**_merge(fields, derived, config_class))
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"`model_config` {name_or_path!r} with `model_overrides` {overrides}: {reason}") from error
 
 
 def _without_saved_facts(fields: dict[str, Any], config_class: type[PreTrainedConfig]) -> dict[str, Any]:

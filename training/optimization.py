@@ -36,6 +36,17 @@ def build_adamw(
     return torch.optim.AdamW(decay_groups(module, weight_decay), lr=learning_rate, betas=betas, fused=True)
 
 
+def group_settings(optimizer: torch.optim.Optimizer) -> list[dict]:
+    """The settings of each parameter group, such as its weight decay, without the parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def restore_group_settings(optimizer: torch.optim.Optimizer, settings: list[dict]) -> None:
+    """Gives the parameter groups the settings that [`group_settings`] noted."""
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
+
+
 def schedule_position(
     step: int,
     seconds: float,

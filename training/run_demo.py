@@ -42,6 +42,8 @@ GPT_SHARE = 0.3
 # Training sentences worth having for each minute of the whole run: encoding takes a small part of it on two cores.
 SENTENCES_PER_MINUTE = 100
 MAXIMUM_VIEWS = 8
+# Options of a recipe that need validation clips.
+WITHOUT_VALIDATION = ["--load_best_model_at_end", "false", "--early_stopping_patience", "null"]
 # Options that make a chain.
 CHAIN_HELPS = {
     "data_dir": "folder of your own clips, one folder per class (dog/1.wav, rain/a.mp3) or with a metadata file",
@@ -97,7 +99,7 @@ class Chain:
     def __init__(self, settings: ChainSettings, output_dir: str | Path):
         self.settings = settings
         self.listing = list_audio_folder(settings.data_dir)
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(output_dir).expanduser()
         self.mels = self.output_dir / "mels"
         self.audio_tokenizer = self.output_dir / "audio_tokenizer"
         self.tokens = self.output_dir / "tokens"
@@ -131,13 +133,13 @@ class Chain:
         _announce_stage(1, f"sound files to mel spectrograms of {settings.clip_seconds:g} s")
         clips = self._build_mels()
         _announce_stage(2, f"train the audio tokenizer, {settings.minutes * TOKENIZER_SHARE:.1f} min")
-        summary = _train(train_audio_tokenizer, self.tokenizer_command, self.audio_tokenizer)
+        options = [] if "validation" in clips else WITHOUT_VALIDATION
+        summary = _train(train_audio_tokenizer, self.tokenizer_command + options, self.audio_tokenizer)
         _report_tokenizer(summary)
         _announce_stage(3, "mel spectrograms to codes")
         self._build_tokens(num_clips=clips["train"])
         _announce_stage(4, f"train the GPT that writes codes, {settings.minutes * GPT_SHARE:.1f} min")
-        without_best = [] if "validation" in clips else ["--load_best_model_at_end", "false"]
-        summary = _train(train_gpt, self.gpt_command + without_best, self.model)
+        summary = _train(train_gpt, self.gpt_command + options, self.model)
         _report_gpt(summary)
         _announce_stage(5, "make new sounds")
         return write_samples(self.model, self.output_dir, settings=sampling, clips_folder=SAMPLES_FOLDER)
@@ -271,7 +273,8 @@ def run_shipped_demo(model: str, output_dir: str | Path, sampling: SamplingSetti
     Raises:
         ValueError: as in [`write_samples`], or if `output_dir` holds a [`Chain`], whose page would be replaced.
     """
-    if Path(output_dir, CHAIN_FILE).exists():
+    output_dir = Path(output_dir).expanduser()
+    if (output_dir / CHAIN_FILE).exists():
         raise ValueError(f"`output_dir` {str(output_dir)!r} holds a run with --data_dir; choose another folder.")
     return write_samples(model, output_dir, settings=sampling)
 

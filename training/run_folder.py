@@ -85,10 +85,22 @@ class RunFolder:
         """Calls `write(folder)` for the final model, whose files then lie in the folder of the run itself."""
         self._write(Path(self.output_dir) / FINAL, write, lambda source, target: move_files(source, target.parent))
 
+    def take_over_best(self, checkpoint: Path) -> bool:
+        """Makes the best model of the run that a checkpoint is of the best one here, and returns whether it exists."""
+        run = checkpoint.resolve().parents[1]
+        source = run / BEST
+        exists = source.is_dir() and checkpoint.resolve().parent == checkpoints_folder(run)
+        if exists and source != self.best.resolve():
+            self._write(self.best, lambda folder: self._copy(source, folder), replace_folder)
+        return exists
+
     def copy_best(self, folder: str) -> None:
         """A `write` for [`write_final`] that takes the best model."""
+        self._copy(self.best, folder)
+
+    def _copy(self, source: Path, folder: str) -> None:
         if self.accelerator.is_main_process:
-            shutil.copytree(self.best, folder, dirs_exist_ok=True)
+            shutil.copytree(source, folder, dirs_exist_ok=True)
 
     def _write(self, folder: Path, write: Callable[[str], Any], finish: Callable[[Path, Path], None]) -> None:
         temporary = folder.with_name(INCOMPLETE + folder.name)
