@@ -19,7 +19,7 @@ from melspec_gpt.datasets_scripts.description_page import render_description
 from melspec_gpt.datasets_scripts.description_pictures import class_pictures, data_urls, example_rows
 from melspec_gpt.datasets_scripts.description_sections import headline
 from melspec_gpt.datasets_scripts.output_folder import REPORT_FILE
-from melspec_gpt.datasets_scripts.token_encoding import load_audio_tokenizer
+from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def _pictures(
 
 def _decoder(rows: Any, audio_tokenizer: str | Path) -> Callable[[int], np.ndarray]:
     """Row of a token dataset -> the mel that its codes stand for, in [0, 1]."""
-    model = load_audio_tokenizer(audio_tokenizer)
+    model = named_audio_tokenizer(audio_tokenizer)
 
     @torch.no_grad()
     def read_mel(row: int) -> np.ndarray:

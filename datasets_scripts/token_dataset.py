@@ -18,8 +18,9 @@ from melspec_gpt.datasets_scripts.build_arguments import add_output_arguments, r
 from melspec_gpt.datasets_scripts.description_card import write_dataset_card
 from melspec_gpt.datasets_scripts.description_facts import sum_up_codes
 from melspec_gpt.datasets_scripts.sharded_build import build_sharded
-from melspec_gpt.datasets_scripts.token_encoding import MelFile, TokenJob, load_audio_tokenizer
+from melspec_gpt.datasets_scripts.token_encoding import MelFile, TokenJob
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
+from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def build_token_dataset(
     """
     mels, feature_extractor = load_mel_dataset(dataset_path)
     _check_counts(num_views, batch_size, feature_extractor.num_mel_frames)
-    model = load_audio_tokenizer(audio_tokenizer)
+    model = named_audio_tokenizer(audio_tokenizer)
     config = model.config
     check_geometry(feature_extractor, config)
     settings = {

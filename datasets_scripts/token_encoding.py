@@ -3,36 +3,18 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, Features, concatenate_datasets
 
-from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.datasets_scripts.arrow_shards import Shard
-from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
+from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 
 # 40 dB on the scale of the mel, on which 1 is 100 dB.
 AUDIBLE_RANGE = 0.4
-
-
-def load_audio_tokenizer(audio_tokenizer: str | Path) -> MelVQModel:
-    """
-    The audio tokenizer in a folder (or of a Hub name).
-
-    Raises:
-        ValueError: if the folder holds another model, such as a GPT.
-    """
-    model_type = MelVQConfig.get_config_dict(audio_tokenizer)[0].get("model_type")
-    if model_type != MelVQConfig.model_type:
-        raise ValueError(
-            f"`audio_tokenizer` {str(audio_tokenizer)!r} holds a model of type {model_type!r}, expected "
-            f"{MelVQConfig.model_type!r}; in a GPT checkpoint it is the folder audio_tokenizer."
-        )
-    return MelVQModel.from_pretrained(audio_tokenizer).eval()
 
 
 def roll_frames(clip_id: str, seed: int, audible: np.ndarray, first_frame: int = 0) -> list[int]:
@@ -120,7 +102,7 @@ class TokenJob:
     def prepare(self, device: torch.device | None) -> None:
         """Loads the audio tokenizer, on the GPU where there is one."""
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = load_audio_tokenizer(self.audio_tokenizer).to(device)
+        self.model = named_audio_tokenizer(self.audio_tokenizer).to(device)
 
     def item_name(self, item: int) -> str:
         """The row of the mel dataset."""

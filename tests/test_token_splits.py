@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_tokens import CODEBOOK_SIZE, NAMES, save_audio_tokenizer, write_dataset
 
+from melspec_gpt.configuration.configuration_mel_gpt import MelGPTConfig
 from melspec_gpt.training.built_dataset import load_built_dataset
 from melspec_gpt.training.token_splits import build_processor, count_codes, unigram_baseline, unigram_nats_per_code
 
@@ -61,3 +62,12 @@ def test_processor_has_the_classes_of_the_dataset(tokens, audio_tokenizer, class
     processor = build_processor(audio_tokenizer, splits, class_token=class_token)
     assert processor.tokenizer.class_names == NAMES
     assert processor.class_token is class_token
+
+
+def test_what_is_no_audio_tokenizer_is_named(tokens, tmp_path):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}' holds no audio tokenizer"):
+        build_processor(str(tmp_path), splits)
+    MelGPTConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}' holds a model of type 'mel_gpt'"):
+        build_processor(str(tmp_path), splits)

@@ -7,6 +7,9 @@ from transformers import AutoModel
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.utils import CONFIG_NAME, cached_file, logging
 
+from ..configuration.configuration_mel_vq import MelVQConfig
+from ..modeling.modeling_mel_vq import MelVQModel
+
 logger = logging.get_logger(__name__)
 
 AUDIO_TOKENIZER_SUBFOLDER = "audio_tokenizer"
@@ -45,6 +48,30 @@ def load_audio_tokenizer(checkpoint, codec_reference: str | None, **kwargs) -> P
         trust_remote_code=kwargs.get("trust_remote_code"),
         **location,
     )
+
+
+def named_audio_tokenizer(source: str | Path, argument: str = "audio_tokenizer") -> MelVQModel:
+    """
+    The audio tokenizer that a user names.
+
+    Args:
+        source (`str` or `Path`): folder, or name on the Hub.
+        argument (`str`): name of the option that it was given with, for the errors.
+
+    Raises:
+        ValueError: if there is none, or another model, such as a GPT.
+    """
+    named = f"`{argument}` {str(source)!r}"
+    try:
+        model_type = MelVQConfig.get_config_dict(source)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{named} holds no audio tokenizer: {error}") from error
+    if model_type != MelVQConfig.model_type:
+        raise ValueError(
+            f"{named} holds a model of type {model_type!r}, expected {MelVQConfig.model_type!r}; in a GPT checkpoint "
+            f"it is the folder {AUDIO_TOKENIZER_SUBFOLDER}."
+        )
+    return MelVQModel.from_pretrained(source).eval()
 
 
 def audio_tokenizer_folder(checkpoint: str | Path, codec_reference: str | None) -> Path:

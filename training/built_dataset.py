@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    List,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
@@ -29,18 +39,22 @@ def load_built_dataset(dataset_path: str | Path, columns: list[str], streaming: 
         split.
 
     Raises:
-        ValueError: if there is no such dataset, or if the training split or a column is missing.
+        ValueError: if there is no such dataset, if the training split or a column is missing, if a split has no rows,
+            or if codes or classes are not what they have to be, or not the same in every split.
     """
     splits = _streamed_splits(dataset_path, columns) if streaming else _whole_splits(dataset_path)
     if not isinstance(splits, dict) or "train" not in splits:
         raise ValueError(f"`dataset_path` {str(dataset_path)!r} holds no DatasetDict with the split `train`.")
     for split, rows in splits.items():
+        if len(rows) == 0:
+            raise ValueError(f"`dataset_path` {str(dataset_path)!r}: the split {split} has no rows; leave it out.")
         missing = [column for column in columns if column not in rows.column_names]
         if missing:
             raise ValueError(
                 f"`dataset_path` {str(dataset_path)!r}: the split {split} has the columns {rows.column_names}, but "
                 f"{missing} are needed. Is it the output of the right builder?"
             )
+        _check_features(f"`dataset_path` {str(dataset_path)!r}", split, rows.features, splits["train"].features)
     if isinstance(splits, DatasetDict):
         return splits.with_format("torch", columns=columns)
     return {
@@ -64,20 +78,47 @@ def class_names(splits: Splits) -> list[str]:
     return label.names
 
 
+def _check_features(place: str, split: str, features: Features, train_features: Features) -> None:
+    """Whether codes and classes of a split are what the trainings read, and those of the training split."""
+    codes, label = features.get("codes"), features.get("label")
+    if codes is not None and not _is_sentence(codes):
+        raise ValueError(
+            f"{place}: `codes` of the split {split} is a {codes}; expected whole numbers, as many in every clip: use "
+            'dataset.cast_column("codes", List(Value("uint8"), length=NUMBER_OF_CODES)).'
+        )
+    if codes is not None and codes.length != train_features["codes"].length:
+        raise ValueError(
+            f"{place}: a clip has {codes.length} codes in the split {split}, but {train_features['codes'].length} in "
+            "train. Encode both with one audio tokenizer: datasets_scripts.token_dataset."
+        )
+    if isinstance(label, ClassLabel) and label != train_features.get("label"):
+        raise ValueError(
+            f"{place}: the classes of the split {split} are {label.names}, but those of train are "
+            f"{getattr(train_features.get('label'), 'names', None)}. Give both one ClassLabel, in one order."
+        )
+
+
+def _is_sentence(feature) -> bool:
+    is_list = isinstance(feature, List) and feature.length > 0 and isinstance(feature.feature, Value)
+    return is_list and "int" in feature.feature.dtype
+
+
 def _whole_splits(dataset_path: str | Path) -> DatasetDict:
     try:
         if _is_published(dataset_path):
             return load_dataset(str(dataset_path))
         return load_from_disk(str(dataset_path))
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, IndexError, OSError, ValueError) as error:
         raise ValueError(_reason(dataset_path, error)) from error
 
 
 def _streamed_splits(dataset_path: str | Path, columns: list[str]) -> dict[str, Dataset | ShardedRows]:
     try:
         if not _is_published(dataset_path):
-            splits = dict(load_from_disk(str(dataset_path)))
-            return splits | {"train": ShardedRows.from_dataset(splits["train"], columns)} if "train" in splits else {}
+            splits = load_from_disk(str(dataset_path))
+            if not isinstance(splits, DatasetDict) or "train" not in splits:
+                return {}
+            return {**splits, "train": ShardedRows.from_dataset(splits["train"], columns)}
         shards = read_index(dataset_path)
         return {
             split: ShardedRows(files, columns)
@@ -85,7 +126,7 @@ def _streamed_splits(dataset_path: str | Path, columns: list[str]) -> dict[str, 
             else concatenate_datasets([file.open() for file in files])
             for split, files in shards.items()
         }
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, IndexError, OSError, ValueError) as error:
         raise ValueError(_reason(dataset_path, error)) from error
 
 
@@ -114,6 +155,8 @@ def _reason(dataset_path: str | Path, error: Exception) -> str:
             f"{start} on the Hub it has no {INDEX_NAME}, which streaming needs. Publish it with `push_to_hub "
             "--dataset`, or leave out `streaming`."
         )
+    if isinstance(error, IndexError):
+        return f"{start} a split of it has no rows; leave that split out."
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, HfHubHTTPError):
         return f"{start} the Hub answered {error.response.status_code}: {error.server_message or message}"

@@ -19,6 +19,8 @@ def number_rows(rows: Dataset | ShardedRows) -> Dataset | ShardedRows:
     if isinstance(rows, ShardedRows):
         return rows.numbered(ROW_COLUMN)
     columns = rows.format["columns"]
+    # Without the others, one of which may have that name.
+    rows = rows.select_columns(columns)
     return rows.add_column(ROW_COLUMN, range(len(rows))).with_format("torch", columns=[*columns, ROW_COLUMN])
 
 

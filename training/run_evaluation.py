@@ -20,7 +20,7 @@ from melspec_gpt.training.built_dataset import class_names, load_built_dataset
 from melspec_gpt.training.clip_randomness import number_rows
 from melspec_gpt.training.latent_metrics import perplexity
 from melspec_gpt.training.run_sampling import DEFAULT_MODEL, configure_output
-from melspec_gpt.training.token_splits import count_codes
+from melspec_gpt.training.token_splits import check_labels, count_codes
 from melspec_gpt.training.vae_evaluation import evaluate_vae
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def load_clips(dataset_path: str, split: str, config: PreTrainedConfig) -> Datas
     count_codes(rows, config.codebook_size)
     if config.num_labels:
         names = class_names(splits)
+        check_labels(rows, split, num_classes=len(names))
         unknown = [name for name in names if name not in config.label2id]
         if unknown:
             raise ValueError(f"The model does not know the classes {unknown}; it has {list(config.label2id)}.")

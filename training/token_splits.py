@@ -1,9 +1,11 @@
 """What do the trainings on codes need to know of a token dataset: its processor, and how hard its codes are alone?"""
 
+from collections.abc import Iterator
+
 import numpy as np
 from datasets import Dataset
-from transformers.models.auto.modeling_auto import AutoModelForAudioTokenization
 
+from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
@@ -24,18 +26,22 @@ def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = Tr
         class_token (`bool`): whether the model's sentences begin with a class token.
 
     Raises:
-        ValueError: if the codes of the dataset are not of the audio tokenizer's length.
+        ValueError: if there is no such audio tokenizer, if the codes of the dataset are not of its length, or if a
+            clip has no class.
     """
-    model = AutoModelForAudioTokenization.from_pretrained(audio_tokenizer)
+    model = named_audio_tokenizer(audio_tokenizer)
     length = splits["train"].features["codes"].length
     if length != model.config.num_codes:
         raise ValueError(
             f"`dataset_path` holds sentences of {length} codes, but `audio_tokenizer` {audio_tokenizer!r} makes "
             f"{model.config.num_codes}. Encode the clips with it: datasets_scripts.token_dataset."
         )
+    names = class_names(splits)
+    for split, rows in splits.items():
+        check_labels(rows, split, num_classes=len(names))
     return MelGPTProcessor(
         MelFeatureExtractor.from_pretrained(audio_tokenizer),
-        MelCodeTokenizer(codebook_size=model.config.codebook_size, class_names=class_names(splits)),
+        MelCodeTokenizer(codebook_size=model.config.codebook_size, class_names=names),
         audio_tokenizer=model,
         class_token=class_token,
     )
@@ -49,16 +55,39 @@ def count_codes(rows: Dataset | ShardedRows, codebook_size: int) -> np.ndarray:
         ValueError: if there are values beyond the codebook.
     """
     counts = np.zeros(codebook_size, dtype=np.int64)
-    for part in rows.some_shards(STREAMED_ROWS) if isinstance(rows, ShardedRows) else [rows]:
-        for batch in part.with_format("numpy", columns=["codes"]).iter(batch_size=1000):
-            found = np.bincount(batch["codes"].ravel(), minlength=codebook_size)
-            if len(found) > codebook_size:
-                raise ValueError(
-                    f"`dataset_path` holds the code {len(found) - 1}, but the codebook of `audio_tokenizer` has "
-                    f"{codebook_size} entries. Encode the clips with it: datasets_scripts.token_dataset."
-                )
-            counts += found
+    for codes in _column(rows, "codes"):
+        for wrong in codes[(codes < 0) | (codes >= codebook_size)][:1]:
+            raise ValueError(
+                f"`dataset_path` holds the code {wrong}, but the codebook of `audio_tokenizer` has {codebook_size} "
+                "entries, from 0 on. Encode the clips with it: datasets_scripts.token_dataset."
+            )
+        counts += np.bincount(codes.ravel(), minlength=codebook_size)
     return counts
+
+
+def check_labels(rows: Dataset | ShardedRows, split: str, num_classes: int) -> None:
+    """
+    Whether every clip has a class; of a streamed split in some of its shards.
+
+    Raises:
+        ValueError: if a label is missing, or -1, which stands for none.
+    """
+    first_row = 0
+    for labels in _column(rows, "label"):
+        labels = labels.astype(float)  # a missing one is NaN
+        for row in np.flatnonzero(~((labels >= 0) & (labels < num_classes)))[:1]:
+            raise ValueError(
+                f"`dataset_path`: row {first_row + row} of the split {split} has the `label` {labels[row]:g}, which "
+                f"is none of the {num_classes} classes. Give the clip a class, or leave it out."
+            )
+        first_row += len(labels)
+
+
+def _column(rows: Dataset | ShardedRows, name: str) -> Iterator[np.ndarray]:
+    """The values of a column, in portions; of a streamed split those of some shards."""
+    for part in rows.some_shards(STREAMED_ROWS) if isinstance(rows, ShardedRows) else [rows]:
+        for batch in part.with_format("numpy", columns=[name]).iter(batch_size=1000):
+            yield batch[name]
 
 
 def unigram_nats_per_code(train_counts: np.ndarray, validation_counts: np.ndarray) -> float:

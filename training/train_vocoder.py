@@ -11,9 +11,9 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env, set_seed
 
 from melspec_gpt.configuration.configuration_melgan import MelGANConfig
-from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
 from melspec_gpt.modeling.modeling_melgan import MelGANVocoder
 from melspec_gpt.modeling.modeling_melgan_discriminator import MelGANDiscriminator
+from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.training.arguments import RunArguments, parse_arguments, setting
 from melspec_gpt.training.built_dataset import Splits
@@ -240,7 +240,7 @@ def with_reconstructions(
         return splits
     # As Accelerate itself will set up the processes.
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
-    audio_tokenizer = MelVQModel.from_pretrained(arguments.audio_tokenizer).eval().to(state.device)
+    audio_tokenizer = named_audio_tokenizer(arguments.audio_tokenizer).to(state.device)
     expected = feature_extractor.spectrogram_geometry | {"num_frames": feature_extractor.num_frames}
     found = {name: getattr(audio_tokenizer.config, name) for name in expected}
     if found != expected:
