@@ -66,6 +66,8 @@ def named_audio_tokenizer(source: str | Path, argument: str = "audio_tokenizer")
         model_type = MelVQConfig.get_config_dict(source)[0].get("model_type")
     except (OSError, ValueError) as error:
         raise ValueError(f"{named} holds no audio tokenizer: {error}") from error
+    if model_type is None:
+        raise ValueError(f"{named} holds no audio tokenizer: there is no {CONFIG_NAME} of one.")
     if model_type != MelVQConfig.model_type:
         raise ValueError(
             f"{named} holds a model of type {model_type!r}, expected {MelVQConfig.model_type!r}; in a GPT checkpoint "
