@@ -49,7 +49,7 @@ def mel_report(
     if "train" not in clips and (require_train or not clips):
         raise ValueError(
             f"No clip is left for training: {sum(clips.values())} could be read, none of them in the split train, and "
-            f"{len(left_out)} were left out. {first_reasons(left_out)}"
+            f"{len(left_out)} were left out. {first_reasons(left_out)}".rstrip()
         )
     per_class = {
         name: {split: int(counts[split][label_id]) for split in clips} for label_id, name in enumerate(class_names)
@@ -100,17 +100,19 @@ def _facts_of_rows(
 
 
 def _class_warnings(shards: list[tuple[Shard, dict[str, Any]]], per_class: dict[str, dict[str, int]]) -> list[str]:
-    """Sentences about classes without any clip, or without any for training, be it that none of these can be read."""
-    num_files = Counter(clip.label for shard, _ in shards for clip in shard.items)
-    num_training = Counter(clip.label for shard, _ in shards if shard.split == "train" for clip in shard.items)
+    """Sentences about classes without any clip, for training or, where their files cannot be read, for a split."""
+    files = Counter((clip.label, shard.split) for shard, _ in shards for clip in shard.items)
     if not any("train" in numbers for numbers in per_class.values()):
         return ["There is no training clip: the dataset is for evaluation only."]
     warnings = []
     for name, numbers in per_class.items():
-        if num_files[name] and not any(numbers.values()):
+        unread = [split for split, number in numbers.items() if files[name, split] and not number]
+        if unread and not any(numbers.values()):
             warnings.append(f"No clip of {name!r} can be read; the class stays, without clips.")
         elif not numbers["train"]:
-            count = num_training[name]
+            count = files[name, "train"]
             reason = f": none of its {count} files for training can be read" if count else ""
             warnings.append(f"The class {name!r} has no training clip{reason}.")
+        elif unread:
+            warnings.append(f"The class {name!r} has no clip for {', '.join(unread)}: none of its files can be read.")
     return warnings

@@ -138,6 +138,15 @@ def test_a_class_that_cannot_be_read_stays_with_a_warning(data_dir, tmp_path, fe
     assert report["warnings"] == ["No clip of 'cat' can be read; the class stays, without clips."]
 
 
+def test_a_class_whose_validation_files_are_broken_gets_a_warning(data_dir, tmp_path, feature_extractor):
+    (data_dir / "cat1.wav").write_bytes(b"broken")
+    listing = listing_of(data_dir, ["dog1", "cat2"], split="train")
+    listing.add(data_dir, "cat1.wav", "cat", "validation")
+    listing.add(data_dir, "dog2.wav", "dog", "validation")
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    assert report["warnings"] == ["The class 'cat' has no clip for validation: none of its files can be read."]
+
+
 def test_a_class_whose_training_files_are_broken_gets_a_warning(data_dir, tmp_path, feature_extractor):
     (data_dir / "cat1.wav").write_bytes(b"broken")
     listing = listing_of(data_dir, ["dog1", "cat1"], split="train")

@@ -15,6 +15,7 @@ from melspec_gpt.training.built_dataset import load_built_dataset
 from melspec_gpt.training.clip_randomness import number_rows
 from melspec_gpt.training.model_presets import load_model_config
 from melspec_gpt.training.run_evaluation import EvaluationSettings, evaluate_checkpoint, main
+from melspec_gpt.training.sound_checkpoints import SHIPPED_GPT
 from melspec_gpt.training.vae_evaluation import evaluate_vae
 
 SHARED = {"codebook_size": CODEBOOK_SIZE, "num_codes": NUM_CODES, "initializer_range": 0.3}
@@ -127,3 +128,9 @@ def test_bad_input_ends_with_a_sentence(gpt, tokens, tmp_path, capsys):
             main([*argv, "--output_file", str(tmp_path / "evaluation.json")])
         assert words in capsys.readouterr().err
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_default_model_is_looked_for_in_the_root_of_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is not in the current folder .* change to the root"):
+        evaluate_checkpoint(SHIPPED_GPT, "tokens")

@@ -1,5 +1,6 @@
 """What the trainings on codes read off a token dataset: counts, the baseline, a processor that fits."""
 
+import json
 import math
 
 import numpy as np
@@ -71,3 +72,15 @@ def test_what_is_no_audio_tokenizer_is_named(tokens, tmp_path):
     MelGPTConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}' holds a model of type 'mel_gpt'"):
         build_processor(str(tmp_path), splits)
+
+
+def test_codes_of_a_smaller_codebook_are_refused_where_the_report_tells(tokens, audio_tokenizer, tmp_path):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    report = tmp_path / "build_report.json"
+    report.write_text(json.dumps({"codebook_size": CODEBOOK_SIZE}))
+    assert (
+        build_processor(audio_tokenizer, splits, dataset_path=str(tmp_path)).tokenizer.codebook_size == CODEBOOK_SIZE
+    )
+    report.write_text(json.dumps({"codebook_size": CODEBOOK_SIZE // 2}))
+    with pytest.raises(ValueError, match="codebook of 8 entries, but that of `audio_tokenizer` has 16"):
+        build_processor(audio_tokenizer, splits, dataset_path=str(tmp_path))

@@ -64,6 +64,12 @@ def test_spectral_convergence_of_magnitudes():
     torch.testing.assert_close(spectral_convergence(quieter, features), expected, atol=1e-5, rtol=0)
 
 
+def test_spectral_convergence_of_silence_is_bounded():
+    silence = torch.full((2, 80, 16), -1.0)
+    reconstruction = torch.stack([silence[0], silence[0] + 1.5])
+    assert spectral_convergence(reconstruction, silence).tolist() == [0, 1]
+
+
 def test_spectral_convergence_cuts_off_overshoot():
     loudest = torch.ones(1, 4, 5)
     assert spectral_convergence(loudest + 0.5, loudest).item() == 0

@@ -21,6 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from melspec_gpt.training.shard_index import INDEX_NAME, read_index
 from melspec_gpt.training.sharded_rows import ShardedRows
 
+REPORT_NAME = "build_report.json"
 Splits = Mapping[str, Dataset | ShardedRows]
 
 

@@ -8,12 +8,11 @@ from datasets import Dataset
 from huggingface_hub import DatasetCardData
 
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
-from melspec_gpt.training.built_dataset import class_names, load_built_dataset
+from melspec_gpt.training.built_dataset import REPORT_NAME, class_names, load_built_dataset
 from melspec_gpt.training.model_card import CARD_NAME, CardOptions, join_card, render
 from melspec_gpt.training.shard_index import INDEX_NAME, write_index
 from melspec_gpt.training.sharded_rows import PARQUET, no_progress_bars
 
-REPORT_NAME = "build_report.json"
 EXTRACTOR_NAME = "preprocessor_config.json"
 # A few megabytes of codes: small enough to be fetched while a training waits, large enough that files stay few.
 SHARD_ROWS = 16_384

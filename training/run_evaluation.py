@@ -20,6 +20,7 @@ from melspec_gpt.training.built_dataset import class_names, load_built_dataset
 from melspec_gpt.training.clip_randomness import number_rows
 from melspec_gpt.training.latent_metrics import perplexity
 from melspec_gpt.training.run_sampling import DEFAULT_MODEL, configure_output
+from melspec_gpt.training.sound_checkpoints import check_shipped
 from melspec_gpt.training.token_splits import check_labels, count_codes
 from melspec_gpt.training.vae_evaluation import evaluate_vae
 
@@ -156,6 +157,7 @@ KINDS = {
 
 def _kind_of(model: str) -> tuple[PreTrainedConfig, type[PreTrainedModel], Callable]:
     """Configuration, class and measure of a checkpoint."""
+    check_shipped(model)
     try:
         config = AutoConfig.from_pretrained(model)
     except (OSError, ValueError) as error:

@@ -17,6 +17,20 @@ TRAINING_PROGRAMS = {MelGPTForCausalLM: "train_gpt", MelGPTVAEModel: "train_gpt_
 ModelType = TypeVar("ModelType", bound=PreTrainedModel)
 
 
+def check_shipped(model: str | Path, argument: str = "model") -> None:
+    """
+    Whether a checkpoint that comes with the repository is where its name says.
+
+    Raises:
+        ValueError: if it is not, as outside of the repository's root.
+    """
+    if str(model) in (SHIPPED_GPT, SHIPPED_VAE) and not Path(model).is_dir():
+        raise ValueError(
+            f"`{argument}` {str(model)!r}, the checkpoint that comes with the repository, is not in the current "
+            f"folder {str(Path.cwd())!r}: change to the root of the repository, or give the folder of a checkpoint."
+        )
+
+
 def load_sound_checkpoint(
     model: str | Path, model_class: type[ModelType], argument: str = "model"
 ) -> tuple[ModelType, MelGPTProcessor]:
@@ -32,11 +46,7 @@ def load_sound_checkpoint(
         ValueError: if there is no such checkpoint with an audio tokenizer.
     """
     named = f"`{argument}` {str(model)!r}"
-    if str(model) in (SHIPPED_GPT, SHIPPED_VAE) and not Path(model).is_dir():
-        raise ValueError(
-            f"{named}, the checkpoint that comes with the repository, is not in the current folder "
-            f"{str(Path.cwd())!r}: change to the root of the repository, or give the folder of a checkpoint."
-        )
+    check_shipped(model, argument)
     expected = model_class.config_class
     try:
         model_type = expected.get_config_dict(model)[0].get("model_type")

@@ -1,6 +1,7 @@
 """What do the trainings on codes need to know of a token dataset: its processor, and how hard its codes are alone?"""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -9,13 +10,16 @@ from melspec_gpt.tokenization.audio_tokenizer_files import named_audio_tokenizer
 from melspec_gpt.tokenization.feature_extraction_mel import MelFeatureExtractor
 from melspec_gpt.tokenization.processing_mel_gpt import MelGPTProcessor
 from melspec_gpt.tokenization.tokenization_mel_codes import MelCodeTokenizer
-from melspec_gpt.training.built_dataset import Splits, class_names
+from melspec_gpt.training.arguments import read_json_object
+from melspec_gpt.training.built_dataset import REPORT_NAME, Splits, class_names
 from melspec_gpt.training.sharded_rows import ShardedRows
 
 STREAMED_ROWS = 50_000
 
 
-def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = True) -> MelGPTProcessor:
+def build_processor(
+    audio_tokenizer: str, splits: Splits, class_token: bool = True, dataset_path: str | None = None
+) -> MelGPTProcessor:
     """
     The processor of the final checkpoint: the audio tokenizer with its feature extractor, and a vocabulary of the
     classes of the dataset.
@@ -24,6 +28,8 @@ def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = Tr
         audio_tokenizer (`str`): folder (or Hub name).
         splits ([`Splits`]): codes and labels.
         class_token (`bool`): whether the model's sentences begin with a class token.
+        dataset_path (`str`, *optional*): where the splits come from; if its report is there, it tells whether they are
+            codes of another codebook.
 
     Raises:
         ValueError: if there is no such audio tokenizer, if the codes of the dataset are not of its length, or if a
@@ -36,6 +42,8 @@ def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = Tr
             f"`dataset_path` holds sentences of {length} codes, but `audio_tokenizer` {audio_tokenizer!r} makes "
             f"{model.config.num_codes}. Encode the clips with it: datasets_scripts.token_dataset."
         )
+    if dataset_path is not None:
+        _check_codebook(Path(dataset_path, REPORT_NAME), model.config.codebook_size)
     names = class_names(splits)
     for split, rows in splits.items():
         check_labels(rows, split, num_classes=len(names))
@@ -45,6 +53,16 @@ def build_processor(audio_tokenizer: str, splits: Splits, class_token: bool = Tr
         audio_tokenizer=model,
         class_token=class_token,
     )
+
+
+def _check_codebook(report_path: Path, codebook_size: int) -> None:
+    """Whether the report of a token dataset, where there is one, tells of a codebook of this size."""
+    reported = read_json_object(report_path).get("codebook_size") if report_path.is_file() else None
+    if reported not in (None, codebook_size):
+        raise ValueError(
+            f"The codes in `dataset_path` {str(report_path.parent)!r} are of a codebook of {reported} entries, but "
+            f"that of `audio_tokenizer` has {codebook_size}. Encode the clips with it: datasets_scripts.token_dataset."
+        )
 
 
 def count_codes(rows: Dataset | ShardedRows, codebook_size: int) -> np.ndarray:

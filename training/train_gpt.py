@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(GPTArguments, argv)
     set_seed(arguments.seed)
     splits = load_built_dataset(arguments.dataset_path, ["codes", "label"], arguments.streaming)
-    processor = build_processor(arguments.audio_tokenizer, splits)
+    processor = build_processor(arguments.audio_tokenizer, splits, dataset_path=arguments.dataset_path)
     config = build_config(arguments, processor)
     baseline = unigram_baseline(splits, config.codebook_size)
 

@@ -177,7 +177,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(GPTVAEArguments, argv)
     set_seed(arguments.seed)
     splits = load_built_dataset(arguments.dataset_path, ["codes", "label"], arguments.streaming)
-    processor = build_processor(arguments.audio_tokenizer, splits, class_token=False)
+    processor = build_processor(
+        arguments.audio_tokenizer, splits, class_token=False, dataset_path=arguments.dataset_path
+    )
     config = build_config(arguments, processor)
     baseline = unigram_baseline(splits, config.codebook_size)
     train = number_rows(splits["train"])

@@ -48,7 +48,8 @@ def weight_from_start(step: int, weight: float, start: int) -> float:
 def spectral_convergence(reconstruction: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """
     Length of the error of the magnitudes relative to the length of the magnitudes themselves, over mel bands (Arik et
-    al., 2018, arXiv:1808.06719): the loud parts count most, 0 is perfect, 1 is as bad as silence.
+    al., 2018, arXiv:1808.06719): the loud parts count most, 0 is perfect, 1 is as bad as silence. A
+    silent clip, next to which every error is huge, counts 1 at most.
 
     Args:
         reconstruction, features (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): in [-1, 1];
@@ -59,4 +60,6 @@ def spectral_convergence(reconstruction: torch.Tensor, features: torch.Tensor) -
     """
     original = 10 ** (DECADES_PER_UNIT * features.float())
     decoded = 10 ** (DECADES_PER_UNIT * reconstruction.float().clamp(-1, 1))
-    return (decoded - original).flatten(1).norm(dim=1) / original.flatten(1).norm(dim=1)
+    ratio = (decoded - original).flatten(1).norm(dim=1) / original.flatten(1).norm(dim=1)
+    is_silent = features.flatten(1).amax(dim=1) <= -1
+    return torch.where(is_silent, ratio.clamp(max=1), ratio)
