@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 def build_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="push_to_hub",
         description="Publish a checkpoint (a GPT, a GPT-VAE or an audio tokenizer) on the Hub, with code, card and "
         "samples, so that it loads with PyTorch and Transformers alone; or publish a token dataset.",

@@ -149,7 +149,8 @@ def _list_metadata(data_dir: Path, metadata: Path) -> AudioListing:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_audio_folder`]."""
     parser = argparse.ArgumentParser(
-        description="Turn a folder of your own clips into a mel dataset, the input of train_audio_tokenizer."
+        allow_abbrev=False,
+        description="Turn a folder of your own clips into a mel dataset, the input of train_audio_tokenizer.",
     )
     parser.add_argument(
         "--data_dir",

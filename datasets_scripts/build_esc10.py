@@ -86,7 +86,8 @@ def _fetch_esc10(data_dir: Path, archive_url: str) -> list[dict[str, str]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_esc10`]."""
     parser = argparse.ArgumentParser(
-        description="Turn the ESC-10 collection (10 classes of environmental sounds, 5 folds) into a mel dataset."
+        allow_abbrev=False,
+        description="Turn the ESC-10 collection (10 classes of environmental sounds, 5 folds) into a mel dataset.",
     )
     parser.add_argument(
         "--data_dir",

@@ -158,7 +158,8 @@ def _clip_id(path: Path) -> str | None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_vas`]."""
     parser = argparse.ArgumentParser(
-        description="Turn VAS (8 classes of sounds from videos) into a mel dataset with the official splits."
+        allow_abbrev=False,
+        description="Turn VAS (8 classes of sounds from videos) into a mel dataset with the official splits.",
     )
     parser.add_argument(
         "--data_dir",

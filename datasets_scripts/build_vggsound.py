@@ -165,7 +165,8 @@ def _read_checksums(path: str | Path, listing: AudioListing) -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_vggsound`]."""
     parser = argparse.ArgumentParser(
-        description="Turn VGGSound (309 classes of sounds from YouTube) into a mel dataset with the published splits."
+        allow_abbrev=False,
+        description="Turn VGGSound (309 classes of sounds from YouTube) into a mel dataset with the published splits.",
     )
     parser.add_argument(
         "--data_dir",

@@ -177,7 +177,7 @@ def _decoder(rows: Any, audio_tokenizer: str | Path) -> Callable[[int], np.ndarr
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`describe`]."""
     parser = argparse.ArgumentParser(
-        description="Tell what is in a mel or token dataset, and write it as a page with pictures."
+        allow_abbrev=False, description="Tell what is in a mel or token dataset, and write it as a page with pictures."
     )
     parser.add_argument("dataset_path", metavar="DIR", help="dataset, as written by the build programs")
     parser.add_argument("--output_file", help=f"page to write (default: {PAGE_FILE} in DIR)")

@@ -223,8 +223,9 @@ def _log_report(report: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`build_token_dataset`]."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description="Encode a mel dataset with a trained audio tokenizer into codes, the input of train_gpt. With "
-        "several GPUs: accelerate launch -m melspec_gpt.datasets_scripts.token_dataset ..."
+        "several GPUs: accelerate launch -m melspec_gpt.datasets_scripts.token_dataset ...",
     )
     parser.add_argument("--dataset_path", required=True, help="mel dataset, as written by build_audio_folder")
     parser.add_argument(

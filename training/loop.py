@@ -18,9 +18,9 @@ from torch.utils.data import Dataset
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from melspec_gpt.training.arguments import RunArguments
-from melspec_gpt.training.checkpoints import find_checkpoint
 from melspec_gpt.training.divergence import check_finite, check_step
 from melspec_gpt.training.loop_progress import ProgressBar
+from melspec_gpt.training.loop_resume import resume
 from melspec_gpt.training.loop_setup import (
     build_accelerator,
     build_data_loader,
@@ -29,7 +29,7 @@ from melspec_gpt.training.loop_setup import (
 )
 from melspec_gpt.training.loop_state import LoopState, RunningMeans
 from melspec_gpt.training.loop_validation import log_media_if_due, same_random_numbers, validation_values
-from melspec_gpt.training.optimization import LearningRates, group_settings, restore_group_settings
+from melspec_gpt.training.optimization import LearningRates
 from melspec_gpt.training.run_folder import RunFolder, check_writable
 from melspec_gpt.training.stop_signals import StopSignals
 from melspec_gpt.training.training_summary import write_summary
@@ -198,7 +198,7 @@ class TrainingLoop:
         check_writable(self.arguments.output_dir)
         # Until here all processes drew the same numbers, so that their weights are equal.
         set_seed(self.arguments.seed, device_specific=True)
-        self._resume()
+        resume(self)
         self._start_trackers()
         self._started = time.monotonic() - self.state.seconds
         self.learning_rates.follow(self.state, self.max_steps)
@@ -225,11 +225,14 @@ class TrainingLoop:
 
     def _progress_bar(self) -> ProgressBar:
         arguments = self.arguments
-        clips_per_batch = arguments.per_device_train_batch_size * self.accelerator.num_processes
+        # A data set that is smaller than a batch is one.
+        clips_per_batch = min(
+            arguments.per_device_train_batch_size * self.accelerator.num_processes, len(self.train_loader.dataset)
+        )
         return ProgressBar(
             step=self.state.step,
             max_steps=self.max_steps,
-            max_seconds=self.arguments.max_train_seconds,
+            max_seconds=arguments.max_train_seconds,
             clips_per_step=clips_per_batch * arguments.gradient_accumulation_steps,
             shown=self.accelerator.is_main_process,
         )
@@ -335,7 +338,7 @@ class TrainingLoop:
         check_finite("validation loss", metrics["loss"], self.state.step)
         self._log("validation", metrics)
         if self.state.note_validation(metrics, self.arguments.early_stopping_threshold):
-            self.folder.write_best(self.save_model)
+            self.folder.write_best(self.save_model, self.state.step)
 
     def _log(self, split: str, metrics: dict[str, float]) -> None:
         self.accelerator.log({f"{split}/{name}": value for name, value in metrics.items()}, step=self.state.step)
@@ -361,37 +364,6 @@ class TrainingLoop:
     def _write_state(self, directory: str) -> None:
         self.accelerator.save_state(directory)
         self.means.save(directory, self.accelerator.process_index)
-
-    def _read_state(self, checkpoint: Path) -> None:
-        settings = {name: group_settings(optimizer) for name, optimizer in self.optimizers.items()}
-        try:
-            self.accelerator.load_state(str(checkpoint))
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {reason} What is trained has to "
-                "be as it was (the model, `ema_decay`, `codebook_learning`, `discriminator_weight`); to change it, "
-                "start anew in another `output_dir`."
-            ) from error
-        # The arguments count, not what they were before.
-        for name, optimizer in self.optimizers.items():
-            restore_group_settings(optimizer, settings[name])
-        self.means.load(checkpoint, self.accelerator.process_index)
-
-    def _resume(self) -> None:
-        self.folder.recover()
-        resume_from = self.arguments.resume_from_checkpoint
-        checkpoint = find_checkpoint(resume_from, self.arguments.output_dir)
-        # Nobody may write a checkpoint before everybody has looked.
-        self.accelerator.wait_for_everyone()
-        if checkpoint is not None:
-            self._read_state(checkpoint)
-            if not self.folder.take_over_best(checkpoint) and self.state.best_step >= 0:
-                self.announce(f"the best model so far, of step {self.state.best_step}, is not beside {checkpoint}")
-                self.state.forget_best()
-            self.announce(f"resumed from {checkpoint} at step {self.state.step}")
-        elif resume_from is not None:
-            self.announce(f"no checkpoint in {self.arguments.output_dir} yet: starting from the beginning")
 
     def _start_trackers(self) -> None:
         config = {

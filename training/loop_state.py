@@ -8,6 +8,10 @@ from pathlib import Path
 import torch
 
 
+class OtherBatchesError(ValueError):
+    """A checkpoint is of a run with other data, another batch size or another number of processes."""
+
+
 @dataclass
 class LoopState:
     """
@@ -87,7 +91,7 @@ class LoopState:
 
     def load_state_dict(self, state: dict) -> None:
         if state["batches_per_epoch"] != self.batches_per_epoch:
-            raise ValueError(
+            raise OtherBatchesError(
                 f"The checkpoint is of a run with {state['batches_per_epoch']} batches in an epoch, this one has "
                 f"{self.batches_per_epoch}. Resume with the same data, batch size and number of processes (with the "
                 "same `global_batch_size` their number may differ)."

@@ -98,7 +98,8 @@ class Chain:
 
     def __init__(self, settings: ChainSettings, output_dir: str | Path):
         self.settings = settings
-        self.listing = list_audio_folder(settings.data_dir)
+        self.data_dir = Path(settings.data_dir).expanduser().resolve()
+        self.listing = list_audio_folder(self.data_dir)
         self.output_dir = Path(output_dir).expanduser()
         self.mels = self.output_dir / "mels"
         self.audio_tokenizer = self.output_dir / "audio_tokenizer"
@@ -170,7 +171,7 @@ class Chain:
             raise ValueError(f"`data_dir` holds only one clip; at least {MINIMUM_CLIPS} are needed, better dozens.")
         chain_file = self.output_dir / CHAIN_FILE
         note = dataclasses.asdict(self.settings) | {
-            "data_dir": str(Path(self.settings.data_dir).resolve()),
+            "data_dir": str(self.data_dir),
             "clips_in_data_dir": _fingerprint(self.listing),
         }
         if chain_file.is_file():
@@ -187,7 +188,7 @@ class Chain:
             raise ValueError(
                 f"`output_dir` {str(self.output_dir)!r} is not empty and holds no run to continue; choose another."
             )
-        _check_apart(self.output_dir, Path(self.settings.data_dir))
+        _check_apart(self.output_dir, self.data_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         chain_file.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
@@ -195,7 +196,7 @@ class Chain:
         """The mel dataset; returns its number of clips per split."""
         if not self.mels.exists():
             build_audio_folder(
-                self.settings.data_dir,
+                self.data_dir,
                 self.mels,
                 clip_seconds=self.settings.clip_seconds,
                 seed=self.settings.seed,
@@ -302,9 +303,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description="Without --data_dir: make sounds of every class with the checkpoint that comes with the "
         "repository. With it: train an audio tokenizer and a GPT on your own clips, and make sounds with these. "
-        "A stopped run goes on if it is started again with the same options."
+        "A stopped run goes on if it is started again with the same options.",
     )
     parser.add_argument("--output_dir", help=f"folder to write (default: {DEMO_DIR}, but needed with --data_dir)")
     parser.add_argument("--model", help=f"GPT checkpoint, or Hub name (default: {DEFAULT_MODEL})")

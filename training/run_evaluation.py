@@ -181,7 +181,8 @@ def format_table(result: dict) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`evaluate_checkpoint`]."""
     parser = argparse.ArgumentParser(
-        description="Measure a GPT or GPT-VAE on the codes of real clips. Losses are in nats per clip."
+        allow_abbrev=False,
+        description="Measure a GPT or GPT-VAE on the codes of real clips. Losses are in nats per clip.",
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="checkpoint, or Hub name (default: %(default)s)")
     parser.add_argument("--dataset_path", required=True, help="token dataset, as datasets_scripts.token_dataset makes")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
 from melspec_gpt.training.checkpoints import (
@@ -22,6 +23,8 @@ from melspec_gpt.training.checkpoints import (
 
 BEST = "best"
 FINAL = "final"
+# In the folder of the best model.
+BEST_STEP_FILE = "best_step.txt"
 
 
 def check_writable(output_dir: str) -> None:
@@ -77,30 +80,47 @@ class RunFolder:
             rotate_checkpoints(self.output_dir, self.checkpoints_total_limit)
         return folder
 
-    def write_best(self, write: Callable[[str], Any]) -> None:
-        """Calls `write(folder)` for the best model."""
-        self._write(self.best, write, replace_folder)
+    def write_best(self, write: Callable[[str], Any], step: int) -> None:
+        """Calls `write(folder)` for the best model, which is the one of `step`."""
+
+        def write_with_step(folder: str) -> None:
+            write(folder)
+            if self.accelerator.is_main_process:
+                Path(folder, BEST_STEP_FILE).write_text(f"{step}\n", encoding="utf-8")
+
+        self._write(self.best, write_with_step, replace_folder)
 
     def write_final(self, write: Callable[[str], Any]) -> None:
         """Calls `write(folder)` for the final model, whose files then lie in the folder of the run itself."""
         self._write(Path(self.output_dir) / FINAL, write, lambda source, target: move_files(source, target.parent))
 
-    def take_over_best(self, checkpoint: Path) -> bool:
-        """Makes the best model of the run that a checkpoint is of the best one here, and returns whether it exists."""
+    def take_over_best(self, checkpoint: Path, step: int) -> bool:
+        """
+        Makes the best model of the run that a checkpoint is of the best one here.
+
+        Args:
+            checkpoint (`Path`): the checkpoint, of this run or another.
+            step (`int`): step of the best model that the checkpoint knows of.
+
+        Returns:
+            `bool`: whether there is that model. Another run may have replaced it since by that of a later step.
+        """
         run = checkpoint.resolve().parents[1]
-        source = run / BEST
+        source, is_own = run / BEST, run == Path(self.output_dir).resolve()
         exists = source.is_dir() and checkpoint.resolve().parent == checkpoints_folder(run)
-        if exists and source != self.best.resolve():
+        # What one process sees counts for all.
+        exists = broadcast_object_list([exists and (is_own or _is_of_step(source, step))])[0]
+        if exists and not is_own:
             self._write(self.best, lambda folder: self._copy(source, folder), replace_folder)
         return exists
 
     def copy_best(self, folder: str) -> None:
         """A `write` for [`write_final`] that takes the best model."""
-        self._copy(self.best, folder)
+        self._copy(self.best, folder, ignore=shutil.ignore_patterns(BEST_STEP_FILE))
 
-    def _copy(self, source: Path, folder: str) -> None:
+    def _copy(self, source: Path, folder: str, ignore: Callable | None = None) -> None:
         if self.accelerator.is_main_process:
-            shutil.copytree(source, folder, dirs_exist_ok=True)
+            shutil.copytree(source, folder, ignore=ignore, dirs_exist_ok=True)
 
     def _write(self, folder: Path, write: Callable[[str], Any], finish: Callable[[Path, Path], None]) -> None:
         temporary = folder.with_name(INCOMPLETE + folder.name)
@@ -126,3 +146,9 @@ class RunFolder:
             else (f"{complete[-1].name} is complete: make room, and continue it with `resume_from_checkpoint` latest")
         )
         return f"{folder} could not be written ({error}); {remedy}."
+
+
+def _is_of_step(best: Path, step: int) -> bool:
+    """Whether a best model is the one of `step`; runs of before did not note it."""
+    file = best / BEST_STEP_FILE
+    return not file.is_file() or file.read_text(encoding="utf-8").strip() == str(step)

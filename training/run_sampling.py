@@ -258,8 +258,9 @@ def configure_output() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of [`write_samples`]."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description="Make sounds of classes: <output_dir>/<class name>/00.wav, 01.wav, ..., a mel picture beside "
-        "each, and index.html to see and hear them all. Files of these names are replaced."
+        "each, and index.html to see and hear them all. Files of these names are replaced.",
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="GPT checkpoint, or Hub name (default: %(default)s)")
     parser.add_argument("--class_names", nargs="+", help="classes to sample, such as 'Dog bark' Rain (default: all)")

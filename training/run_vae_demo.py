@@ -211,8 +211,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description="Morph one sound into another, fill in gaps, and make new sounds with a GPT-VAE: clips, mel "
-        f"pictures, {SUMMARY_NAME} and index.html. Files of these names are replaced."
+        f"pictures, {SUMMARY_NAME} and index.html. Files of these names are replaced.",
     )
     parser.add_argument("--model", default=SHIPPED_VAE, help="GPT-VAE checkpoint, or Hub name (default: %(default)s)")
     parser.add_argument("--output_dir", default=DEMO_DIR, help="folder to write (default: %(default)s)")
