@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .strict_fields import StrictFieldsMixin
+from .value_checks import check_dropouts, check_sizes
 
 # The original was trained on the eight classes of VAS.
 DEFAULT_NUM_LABELS = 8
@@ -129,10 +130,8 @@ class MelGPTConfig(StrictFieldsMixin, PreTrainedConfig):
         self._validate_labels()
 
     def _validate_sizes(self):
-        sizes = ("codebook_size", "num_codes", "hidden_size", "num_hidden_layers", "num_attention_heads")
-        for name in (*sizes, "intermediate_size", "sampling_rate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be 1 or more.")
+        check_sizes(self, "codebook_size", "num_codes", "hidden_size", "num_hidden_layers", "num_attention_heads")
+        check_sizes(self, "intermediate_size", "sampling_rate")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`hidden_size` is {self.hidden_size}, which {self.num_attention_heads} heads do not divide; make it "
@@ -143,9 +142,7 @@ class MelGPTConfig(StrictFieldsMixin, PreTrainedConfig):
                 f"`max_position_embeddings` is {self.max_position_embeddings}; a clip of `num_codes` = "
                 f"{self.num_codes} needs at least that many positions."
             )
-        for name in ("embedding_dropout", "residual_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be at least 0 and below 1.")
+        check_dropouts(self, "embedding_dropout", "residual_dropout", "attention_dropout")
         for name in ("layer_norm_eps", "initializer_range"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be positive.")

@@ -5,6 +5,7 @@ from transformers import PreTrainedConfig
 
 from .configuration_mel_gpt import MelGPTConfig
 from .strict_fields import StrictFieldsMixin
+from .value_checks import check_sizes
 
 # The original's values: an encoder without dropout, 0.3 everywhere in the decoder.
 DROPOUT_NAMES = ("embedding_dropout", "residual_dropout", "attention_dropout")
@@ -136,8 +137,7 @@ class MelGPTVAEConfig(StrictFieldsMixin, PreTrainedConfig):
     def validate_architecture(self):
         """Part of the strict validation: encoder, latent and decoder have to fit each other."""
         super().validate_architecture()
-        if self.latent_size < 1:
-            raise ValueError(f"`latent_size` is {self.latent_size}; it has to be 1 or more.")
+        check_sizes(self, "latent_size")
         if self.fixed_variance is not None and not self.fixed_variance > 0:
             raise ValueError(f"`fixed_variance` is {self.fixed_variance}; it has to be positive, or None to learn it.")
         self._validate_roles()

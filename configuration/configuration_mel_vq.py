@@ -8,6 +8,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_melgan import MelGANConfig
 from .strict_fields import StrictFieldsMixin
+from .value_checks import check_dropouts, check_sizes, check_spectrogram
 
 
 @strict
@@ -46,9 +47,9 @@ class MelVQConfig(StrictFieldsMixin, PreTrainedConfig):
     num_mel_bins: int = 80
     num_frames: int = 848
     base_channels: int = 128
-    channel_multipliers: list[int] = field(default_factory=lambda: [1, 1, 2, 2, 4])
+    channel_multipliers: list[int] | tuple[int, ...] = field(default_factory=lambda: [1, 1, 2, 2, 4])
     num_res_blocks: int = 2
-    attention_levels: list[int] = field(default_factory=lambda: [4])
+    attention_levels: list[int] | tuple[int, ...] = field(default_factory=lambda: [4])
     latent_channels: int = 256
     codebook_dim: int = 256
     codebook_size: int = 128
@@ -86,9 +87,11 @@ class MelVQConfig(StrictFieldsMixin, PreTrainedConfig):
     def validate_architecture(self):
         """Part of the strict validation: every size has to fit the others."""
         super().validate_architecture()
-        for name in ("base_channels", "num_res_blocks", "latent_channels", "codebook_dim", "norm_num_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be 1 or more.")
+        check_sizes(self, "base_channels", "num_res_blocks", "latent_channels", "codebook_dim", "norm_num_groups")
+        check_dropouts(self, "dropout")
+        check_spectrogram(self)
+        if not self.commitment_cost >= 0:
+            raise ValueError(f"`commitment_cost` is {self.commitment_cost}; it has to be 0 or more.")
         if not self.channel_multipliers or min(self.channel_multipliers) < 1:
             raise ValueError(f"`channel_multipliers` is {self.channel_multipliers}; give one factor >= 1 per level.")
         factor = self.downsampling_factor

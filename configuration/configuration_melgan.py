@@ -7,6 +7,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .strict_fields import StrictFieldsMixin
+from .value_checks import check_sizes
 
 
 @strict
@@ -32,7 +33,7 @@ class MelGANConfig(StrictFieldsMixin, PreTrainedConfig):
 
     num_mel_bins: int = 80
     base_channels: int = 32
-    upsample_ratios: list[int] = field(default_factory=lambda: [8, 8, 2, 2])
+    upsample_ratios: list[int] | tuple[int, ...] = field(default_factory=lambda: [8, 8, 2, 2])
     num_residual_layers: int = 3
     sampling_rate: int = 22050
     weight_norm: bool = True
@@ -50,8 +51,6 @@ class MelGANConfig(StrictFieldsMixin, PreTrainedConfig):
     def validate_architecture(self):
         """Part of the strict validation: every size has to be possible."""
         super().validate_architecture()
-        for name in ("num_mel_bins", "base_channels", "num_residual_layers", "sampling_rate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` is {getattr(self, name)}; it has to be 1 or more.")
+        check_sizes(self, "num_mel_bins", "base_channels", "num_residual_layers", "sampling_rate")
         if not self.upsample_ratios or min(self.upsample_ratios) < 2:
             raise ValueError(f"`upsample_ratios` is {self.upsample_ratios}; give one factor >= 2 per upsampling.")

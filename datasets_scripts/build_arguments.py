@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -77,12 +78,15 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_build(parser: argparse.ArgumentParser, build: Callable, argv: Sequence[str] | None = None) -> None:
     """
-    Calls `build` with the parsed options, which carry the names of its arguments. What a user can put right (a
-    `ValueError`, or an `OSError` such as a full disk) ends the program with that sentence instead of a traceback, and
-    Ctrl-C with exit code 130.
+    Calls `build` with the parsed options, which carry the names of its arguments; a path may begin with `~`. What a
+    user can put right (a `ValueError`, or an `OSError` such as a full disk) ends the program with that sentence
+    instead of a traceback, and Ctrl-C with exit code 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = vars(parser.parse_args(argv))
+    options = {
+        name: os.path.expanduser(value) if isinstance(value, str) else value
+        for name, value in vars(parser.parse_args(argv)).items()
+    }
     try:
         build(**options)
     except (OSError, ValueError) as error:

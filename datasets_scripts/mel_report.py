@@ -49,7 +49,8 @@ def mel_report(
     if "train" not in clips and (require_train or not clips):
         raise ValueError(
             f"No clip is left for training: {sum(clips.values())} could be read, none of them in the split train, and "
-            f"{len(left_out)} were left out. {first_reasons(left_out)}".rstrip()
+            f"{len(left_out)} were left out; train needs at least one that can be read. "
+            f"{first_reasons(left_out)}".rstrip()
         )
     per_class = {
         name: {split: int(counts[split][label_id]) for split in clips} for label_id, name in enumerate(class_names)
@@ -102,11 +103,12 @@ def _facts_of_rows(
 def _class_warnings(shards: list[tuple[Shard, dict[str, Any]]], per_class: dict[str, dict[str, int]]) -> list[str]:
     """Sentences about classes without any clip, for training or, where their files cannot be read, for a split."""
     files = Counter((clip.label, shard.split) for shard, _ in shards for clip in shard.items)
+    splits = dict.fromkeys(shard.split for shard, _ in shards)  # also those that no clip is left of
     if not any("train" in numbers for numbers in per_class.values()):
         return ["There is no training clip: the dataset is for evaluation only."]
     warnings = []
     for name, numbers in per_class.items():
-        unread = [split for split, number in numbers.items() if files[name, split] and not number]
+        unread = [split for split in splits if files[name, split] and not numbers.get(split)]
         if unread and not any(numbers.values()):
             warnings.append(f"No clip of {name!r} can be read; the class stays, without clips.")
         elif not numbers["train"]:
@@ -114,5 +116,5 @@ def _class_warnings(shards: list[tuple[Shard, dict[str, Any]]], per_class: dict[
             reason = f": none of its {count} files for training can be read" if count else ""
             warnings.append(f"The class {name!r} has no training clip{reason}.")
         elif unread:
-            warnings.append(f"The class {name!r} has no clip for {', '.join(unread)}: none of its files can be read.")
+            warnings.append(f"No file for {', '.join(unread)} of the class {name!r} can be read.")
     return warnings

@@ -197,14 +197,24 @@ def _processor(
                     "training, or the --audio_tokenizer that it was trained with."
                 )
         audio_tokenizer = _with_vocoder(audio_tokenizer, options.vocoder)
-    elif options.vocoder is not None:
-        raise ValueError("--vocoder needs an audio tokenizer, and the checkpoint holds none; give --audio_tokenizer.")
+    else:
+        _check_no_tokenizer_options(options)
     return MelGPTProcessor(
         _feature_extractor(num_frames, options.audio_tokenizer),
         MelCodeTokenizer(codebook_size=config.codebook_size, class_names=class_names),
         audio_tokenizer=audio_tokenizer,
         **kwargs,
     )
+
+
+def _check_no_tokenizer_options(options: ConversionOptions) -> None:
+    if options.vocoder is not None:
+        raise ValueError("--vocoder needs an audio tokenizer, and the checkpoint holds none; give --audio_tokenizer.")
+    if options.num_frames is not None:
+        raise ValueError(
+            "--num_frames is that of the audio tokenizer in the checkpoint, which holds none; give --audio_tokenizer "
+            "in its place, or neither."
+        )
 
 
 def _with_vocoder(audio_tokenizer: MelVQModel, vocoder: str | None) -> MelVQModel:

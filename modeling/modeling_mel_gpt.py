@@ -42,7 +42,8 @@ class MelGPTForCausalLM(MelGPTPreTrainedModel, CodeSentenceGenerationMixin):
         super().__init__(config)
         if not config.is_causal:
             raise ValueError(
-                "`config.is_causal` is False, but a model that generates has to be causal: set it to True."
+                "`config.is_causal` is False, but a model that generates has to be causal: set it to True. "
+                "The encoder of a GPT-VAE has such a config: AutoModel or MelGPTVAEModel loads its folder as a whole."
             )
         self.model = MelGPTModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.codebook_size, bias=False)

@@ -147,10 +147,10 @@ class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
     def _check_features(self, input_features: torch.Tensor) -> None:
         factor = self.config.downsampling_factor
         shape = tuple(input_features.shape)
-        if len(shape) != 3 or shape[1] != self.config.num_mel_bins or shape[2] == 0 or shape[2] % factor:
+        if len(shape) != 3 or 0 in shape or shape[1] != self.config.num_mel_bins or shape[2] % factor:
             raise ValueError(
                 f"`input_features` has shape {shape}; expected (batch, {self.config.num_mel_bins}, frames) with "
-                f"frames a multiple of {factor}. MelFeatureExtractor makes such features."
+                f"frames a multiple of {factor}, and nothing empty. MelFeatureExtractor makes such features."
             )
 
     def _latents(self, input_features: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
@@ -170,10 +170,10 @@ class MelVQModel(PortableCodeMixin, PreTrainedAudioTokenizerBase):
         """Time-major codes (B, 1, num_codes) or (B, num_codes) -> (B, rows, steps)."""
         rows = self.config.grid_shape[0]
         codes = audio_codes.squeeze(1) if audio_codes.dim() == 3 and audio_codes.shape[1] == 1 else audio_codes
-        if codes.dim() != 2 or codes.shape[1] == 0 or codes.shape[1] % rows:
+        if codes.dim() != 2 or codes.numel() == 0 or codes.shape[1] % rows:
             raise ValueError(
                 f"`audio_codes` has shape {tuple(audio_codes.shape)}; expected (batch, 1, n) or (batch, n) with n a "
-                f"multiple of {rows}, the frequency rows of the code grid."
+                f"multiple of {rows}, the frequency rows of the code grid, and nothing empty."
             )
         low, high = codes.min(), codes.max()
         last = self.config.codebook_size - 1

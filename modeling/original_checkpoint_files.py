@@ -13,6 +13,8 @@ WEIGHTS_FILE = "best_netG.pt"
 ARGUMENTS_FILE = "args.yml"
 # The real one has 500 bytes.
 MAXIMUM_ARGUMENTS_BYTES = 2**20
+# What DataParallel puts in front of every name.
+PARALLEL_PREFIX = "module."
 REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not|whose module)")
 
 
@@ -52,7 +54,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         path (`str` or `Path`): the file.
 
     Returns:
-        `dict[str, torch.Tensor]`: tensors on the CPU by their names in the file.
+        `dict[str, torch.Tensor]`: tensors on the CPU by their names in the file, without the `module.` that
+        DataParallel puts in front of all of them.
 
     Raises:
         ValueError: if the file is damaged, names classes or functions beyond PyTorch's and [`STAND_INS`], or holds
@@ -70,6 +73,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
                 f"{str(path)!r} holds {name!r} of type {type(value).__name__} among the weights; a state dict has "
                 "names and tensors only."
             )
+    if all(name.startswith(PARALLEL_PREFIX) for name in weights):
+        return {name.removeprefix(PARALLEL_PREFIX): value for name, value in weights.items()}
     return weights
 
 

@@ -73,6 +73,8 @@ class OriginalWeights:
             ValueError: if it is missing, or is no usable weight.
         """
         tensor = self._usable(name).detach()
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name!r} holds {tensor.dtype}; weights are floating-point numbers.")
         storage = tensor.untyped_storage()
         owns_memory = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in self._used_memory
         self._used_memory.add(storage.data_ptr())
@@ -96,14 +98,12 @@ class OriginalWeights:
             )
 
     def _usable(self, name: str) -> torch.Tensor:
-        """A tensor that is dense, lies in memory, and has as many floats as it has places."""
+        """A tensor that is dense, lies in memory, and has as many numbers as it has places."""
         if name not in self:
             raise ValueError(f"The checkpoint has no tensor {name!r}; it is of another model, or incomplete.")
         tensor = self.weights[name]
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise ValueError(f"{name!r} is sparse, quantized or without values; only plain weights can be converted.")
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name!r} holds {tensor.dtype}; weights are floating-point numbers.")
         if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name!r} has the shape {tuple(tensor.shape)}, but the file holds fewer numbers.")
         return tensor

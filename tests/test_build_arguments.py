@@ -25,3 +25,12 @@ def test_what_a_user_can_put_right_is_a_sentence(error, capsys):
 
 def test_ctrl_c_is_no_traceback(capsys):
     assert end_of(KeyboardInterrupt(), capsys) == (130, "")
+
+
+def test_home_is_found_in_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    parser, given = argparse.ArgumentParser(), {}
+    parser.add_argument("--dataset_path")
+    parser.add_argument("--num_proc", type=int)
+    run_build(parser, given.update, ["--dataset_path", "~/mels", "--num_proc", "2"])
+    assert given == {"dataset_path": "/somebody/mels", "num_proc": 2}

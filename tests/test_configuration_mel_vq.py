@@ -1,6 +1,7 @@
 import pytest
 
 from melspec_gpt import MelGANConfig, MelGPTConfig, MelVQConfig
+from melspec_gpt.configuration import value_checks
 
 
 def test_defaults_give_the_original_grid():
@@ -33,6 +34,16 @@ def test_round_trip_keeps_every_field(tmp_path):
         ({"codebook_size": 1}, "codebook_size"),
         ({"channel_multipliers": []}, "channel_multipliers"),
         ({"norm_num_groups": 0}, "norm_num_groups"),
+        ({"dropout": 1.0}, "`dropout` is 1.0"),
+        ({"dropout": -0.1}, "`dropout` is -0.1"),
+        ({"commitment_cost": -1}, "`commitment_cost` is -1"),
+        ({"sampling_rate": 0}, "`sampling_rate` is 0"),
+        ({"n_fft": 0}, "`n_fft` is 0"),
+        ({"hop_length": 0}, "`hop_length` is 0"),
+        ({"n_fft": 255}, "`n_fft` is 255 and `hop_length` 256"),
+        ({"min_frequency": -1.0}, "`min_frequency` is -1.0"),
+        ({"max_frequency": 125.0}, "`max_frequency` is 125.0.*above `min_frequency` = 125.0"),
+        ({"max_frequency": float("nan")}, "`max_frequency` is nan"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_by_name(wrong, named):
@@ -66,3 +77,12 @@ def test_no_vocoder_survives_a_round_trip(tmp_path):
 def test_vocoder_that_does_not_fit_is_refused_by_name(vocoder, named):
     with pytest.raises(ValueError, match=named):
         MelVQConfig(vocoder=vocoder)
+
+
+def test_bands_that_stay_empty_are_a_warning(monkeypatch):
+    messages = []
+    monkeypatch.setattr(value_checks.logger, "warning_once", messages.append)
+    MelVQConfig(max_frequency=11025)
+    assert not messages
+    MelVQConfig(max_frequency=11026)
+    assert "nothing above 11025.0 Hz" in messages[0]

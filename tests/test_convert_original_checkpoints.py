@@ -25,6 +25,7 @@ from melspec_gpt.modeling.convert_original_checkpoints import main as convert
 
 CLASS_NAMES = ["dog", "gun", "rain on a roof"]
 GPT_OPTIONS = {"num_attention_heads": [NUM_HEADS], "class_names": CLASS_NAMES}
+WEIGHTS = "model.safetensors"
 VQ_OPTIONS = {"num_frames": [NUM_FRAMES]}
 
 
@@ -202,6 +203,22 @@ def test_weights_of_another_precision_become_float32(tmp_path, dtype):
     convert(command("gpt", checkpoint, tmp_path / "out", **GPT_OPTIONS))
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert torch.equal(model.lm_head.weight, weights["transformer.head.weight"].float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16])
+def test_masks_may_be_of_any_type(converted, tmp_path, dtype):
+    weights = {name: tensor.to(dtype) if name.endswith("attn.mask") else tensor for name, tensor in vae().items()}
+    checkpoint = save_lightning(weights, tmp_path / "vae.ckpt")
+    convert(command("vae", checkpoint, tmp_path / "out", num_attention_heads=[NUM_HEADS]))
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (converted / "vae" / WEIGHTS).read_bytes()
+
+
+def test_names_may_have_the_prefix_of_parallel_training(converted, tmp_path):
+    weights = {f"module.{name}": tensor for name, tensor in gpt_with_tokenizer().items()}
+    checkpoint = save_lightning(weights, tmp_path / "gpt.ckpt")
+    convert(command("gpt", checkpoint, tmp_path / "out", **GPT_OPTIONS, **VQ_OPTIONS))
+    for name in (WEIGHTS, f"audio_tokenizer/{WEIGHTS}"):
+        assert (tmp_path / "out" / name).read_bytes() == (converted / "gpt" / name).read_bytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,6 +1,8 @@
 """Waveform to log-mel features and back, and everything that is not a waveform."""
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor
 
 from melspec_gpt import MelFeatureExtractor
+from melspec_gpt.configuration import strict_fields
+from melspec_gpt.tokenization import mono_clips
 
 RATE = 22050
 PARITY = 1e-4
@@ -99,9 +103,43 @@ def test_geometry_that_does_not_hold_is_refused(sizes):
         MelFeatureExtractor(**sizes)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"feature_size": 0}, "`feature_size` is 0; it has to be 1 or more"),
+        ({"sampling_rate": 0}, "`sampling_rate` is 0"),
+        ({"hop_length": 0}, "`hop_length` is 0"),
+        ({"n_fft": 0}, "`n_fft` is 0"),
+        ({"n_fft": 255}, "`n_fft` is 255 and `hop_length` 256"),
+        ({"min_frequency": -1.0}, "`min_frequency` is -1.0"),
+        ({"max_frequency": 125.0}, "`max_frequency` is 125.0.*above `min_frequency`"),
+        ({"num_samples": 512, "num_mel_frames": 2, "num_frames": 2}, "`num_samples` is 512.*above 512"),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        MelFeatureExtractor(**sizes)
+
+
+def test_the_shortest_possible_clip_has_its_frames():
+    extractor = MelFeatureExtractor(num_samples=513, num_mel_frames=3, num_frames=2)
+    assert extractor(np.zeros(2000), sampling_rate=RATE, return_tensors="pt").input_features.shape == (1, 80, 2)
+
+
 def test_clip_without_a_single_time_step_is_refused():
     with pytest.raises(ValueError, match="`clip_seconds` is 0.1"):
         MelFeatureExtractor.from_clip_seconds(0.1)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -float("inf"), 0, -1.0])
+def test_clip_length_has_to_be_a_time(seconds):
+    with pytest.raises(ValueError, match=f"`clip_seconds` is {seconds}; it has to be positive and finite"):
+        MelFeatureExtractor.from_clip_seconds(seconds)
+
+
+def test_clip_length_goes_with_another_hop():
+    extractor = MelFeatureExtractor.from_clip_seconds(10.0, hop_length=512)
+    assert (extractor.num_samples, extractor.num_mel_frames, extractor.num_frames) == (220500, 430, 416)
 
 
 def test_too_few_mel_frames_are_refused(extractor):
@@ -189,7 +227,14 @@ def test_what_is_no_sample_format_is_refused(extractor, dtype):
         (np.zeros((1, 1, 1, 2000)), r"shape \(1, 1, 1, 2000\)"),
         (np.zeros(1023), "has 1023 samples; at least one frame of 1024 samples"),
         ([np.zeros((2000, 2))], r"shape \(2000, 2\).*transpose it"),
-        (np.zeros((2000, 2)), "has 2 samples.*transposed"),
+        (np.zeros((2000, 2)), r"shape \(2000, 2\).*transposed.*`\[audio.T\]`"),
+        (np.zeros((2000, 2)).tolist(), r"shape \(2000, 2\).*transposed"),
+        (np.zeros((2000, 64)), "has 64 samples.*transposed"),
+        ({"array": np.zeros(2000), "sampling_rate": RATE}, r"'sampling_rate'\]; pass `audio\[\"array\"\]`"),
+        ([{"audio": np.zeros(2000), "sampling_rate": RATE}], r"pass `audio\[\"audio\"\]`.*`sampling_rate`"),
+        ({"samples": np.zeros(2000)}, "keys .*pass the array of samples"),
+        ("x.wav", "`audio` is 'x.wav'.*read the file first"),
+        ([np.zeros(2000), Path("x.wav")], "read the file first"),
         (np.full(2000, np.nan), "NaN or infinite"),
         (np.full(2000, np.inf), "NaN or infinite"),
         ([np.zeros(2000), np.full(2000, -np.inf)], "NaN or infinite"),
@@ -198,6 +243,12 @@ def test_what_is_no_sample_format_is_refused(extractor, dtype):
 def test_what_is_no_clip_is_refused(extractor, audio, message):
     with pytest.raises(ValueError, match=message):
         extractor(audio, sampling_rate=RATE)
+
+
+def test_samples_before_channels_are_refused_before_they_are_split(extractor, monkeypatch):
+    monkeypatch.setattr(mono_clips, "_to_mono", lambda clip: pytest.fail("split into clips"))
+    with pytest.raises(ValueError, match="transposed"):
+        extractor(np.zeros((220500, 2), np.float32), sampling_rate=RATE)
 
 
 def test_clips_are_left_as_they_were(extractor, noise):
@@ -258,6 +309,32 @@ def test_saved_and_loaded_extractor_is_the_same(extractor, noise, tmp_path, load
     assert type(loaded) is MelFeatureExtractor
     assert loaded.to_dict() == extractor.to_dict()
     assert torch.equal(loaded(noise, sampling_rate=RATE, return_tensors="pt").input_features, expected)
+
+
+def test_a_misspelled_argument_is_an_error_that_names_the_nearest(extractor, tmp_path):
+    with pytest.raises(ValueError, match="no argument 'hop_lenght'; did you mean 'hop_length'"):
+        MelFeatureExtractor(hop_lenght=3)
+    extractor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no argument 'hop_lenght'; did you mean 'hop_length'"):
+        MelFeatureExtractor.from_pretrained(tmp_path, hop_lenght=3)
+
+
+def test_names_of_the_library_are_taken():
+    extractor = MelFeatureExtractor(processor_class="Any", return_attention_mask=False, padding_side="left", _own=1)
+    assert extractor.padding_side == "left"
+    assert MelFeatureExtractor(**extractor.to_dict()).to_dict() == extractor.to_dict()
+
+
+def test_a_file_of_another_version_is_read_with_a_warning(extractor, noise, tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr(strict_fields.logger, "warning", messages.append)
+    extractor.save_pretrained(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"argument_of_the_future": 1}))
+    loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert torch.equal(loaded.mel_spectrogram(noise, RATE), extractor.mel_spectrogram(noise, RATE))
+    assert len(messages) == 1
+    assert "argument_of_the_future" in messages[0]
 
 
 def test_features_without_tensors_are_arrays(extractor, noise):

@@ -144,7 +144,16 @@ def test_a_class_whose_validation_files_are_broken_gets_a_warning(data_dir, tmp_
     listing.add(data_dir, "cat1.wav", "cat", "validation")
     listing.add(data_dir, "dog2.wav", "dog", "validation")
     report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
-    assert report["warnings"] == ["The class 'cat' has no clip for validation: none of its files can be read."]
+    assert report["warnings"] == ["No file for validation of the class 'cat' can be read."]
+
+
+def test_a_split_whose_only_file_is_broken_gets_a_warning(data_dir, tmp_path, feature_extractor):
+    (data_dir / "cat1.wav").write_bytes(b"broken")
+    listing = listing_of(data_dir, ["dog1", "cat2"], split="train")
+    listing.add(data_dir, "cat1.wav", "cat", "validation")
+    report = build_mel_dataset(listing, data_dir, tmp_path / "mels", feature_extractor)
+    assert report["clips"] == {"train": 2}
+    assert report["warnings"] == ["No file for validation of the class 'cat' can be read."]
 
 
 def test_a_class_whose_training_files_are_broken_gets_a_warning(data_dir, tmp_path, feature_extractor):
@@ -160,7 +169,7 @@ def test_a_class_whose_training_files_are_broken_gets_a_warning(data_dir, tmp_pa
 
 def test_nothing_readable_is_an_error_that_leaves_nothing(data_dir, tmp_path, feature_extractor):
     (data_dir / "dog1.wav").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"No clip is left for training.*dog1\.wav"):
+    with pytest.raises(ValueError, match=r"No clip is left for training.*train needs at least one.*dog1\.wav"):
         build_mel_dataset(listing_of(data_dir, ["dog1"]), data_dir, tmp_path / "mels", feature_extractor)
     assert [path.name for path in tmp_path.iterdir()] == ["clips"]
 

@@ -155,7 +155,7 @@ def test_ids_and_embeddings_exclude_each_other(model, sentences):
 
 
 def test_a_bidirectional_model_cannot_generate():
-    with pytest.raises(ValueError, match="is_causal"):
+    with pytest.raises(ValueError, match="`config.is_causal` is False.*GPT-VAE.*MelGPTVAEModel"):
         MelGPTForCausalLM(make_config(is_causal=False))
 
 

@@ -113,17 +113,24 @@ def test_loss_is_reconstruction_plus_codebook_and_reaches_every_weight(features)
     assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 12), (3, 8, 13), (8, 12), (3, 8, 0)])
+@pytest.mark.parametrize("shape", [(3, 7, 12), (3, 8, 13), (8, 12), (3, 8, 0), (0, 8, 12)])
 def test_features_of_another_shape_are_refused(model, shape):
-    with pytest.raises(ValueError, match="input_features"):
+    with pytest.raises(ValueError, match="`input_features` has shape"):
         model.encode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
-    "codes", [torch.full((1, 1, 24), 16), torch.full((1, 24), -1), torch.zeros(1, 1, 23, dtype=torch.long)]
+    "codes",
+    [
+        torch.full((1, 1, 24), 16),
+        torch.full((1, 24), -1),
+        torch.zeros(1, 1, 23, dtype=torch.long),
+        torch.zeros(0, 1, 24, dtype=torch.long),
+        torch.zeros(0, 24, dtype=torch.long),
+    ],
 )
 def test_sequences_that_are_not_codes_are_refused(model, codes):
-    with pytest.raises(ValueError, match="audio_codes"):
+    with pytest.raises(ValueError, match="`audio_codes`"):
         model.decode(codes)
 
 

@@ -107,6 +107,7 @@ def pipe(folder: Path) -> Path:
 
 
 HEAD = "transformer.head.weight"
+MASK = "transformer.blocks.1.attn.mask"
 BILLION_LAUGHS = "a0: &a0 {x: 1}\n" + "".join(
     f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 30)
 )
@@ -169,13 +170,18 @@ FILES = {
     "huge tensor of one number": (
         "gpt", lambda folder: gpt_file(folder, **{HEAD: torch.ones(1).expand(10**12, 8)}), GPT_OPTIONS, "fewer"),
     "mask that is not causal": (
-        "gpt", lambda folder: gpt_file(folder, **{"transformer.blocks.1.attn.mask": torch.ones(1, 1, 81, 81)}),
+        "gpt", lambda folder: gpt_file(folder, **{MASK: torch.ones(1, 1, 81, 81)}),
         GPT_OPTIONS, "is not the causal mask"),
     "mask of another length": (
-        "gpt", lambda folder: gpt_file(folder, **{"transformer.blocks.1.attn.mask": torch.ones(1, 1, 5, 5)}),
+        "gpt", lambda folder: gpt_file(folder, **{MASK: torch.ones(1, 1, 5, 5)}),
         GPT_OPTIONS, "is not the causal mask"),
+    "mask of integers that is not causal": (
+        "gpt", lambda folder: gpt_file(folder, **{MASK: torch.ones(1, 1, 81, 81, dtype=torch.uint8)}),
+        GPT_OPTIONS, "is not the causal mask"),
+    "prefix of some names only": (
+        "gpt", lambda folder: gpt_file(folder, **{"module.x": torch.ones(1)}), GPT_OPTIONS, "'module.x'"),
     "missing mask": (
-        "gpt", lambda folder: gpt_file(folder, **{"transformer.blocks.1.attn.mask": None}), GPT_OPTIONS, "attn.mask"),
+        "gpt", lambda folder: gpt_file(folder, **{MASK: None}), GPT_OPTIONS, "attn.mask"),
     "audio tokenizer of another length": (
         "gpt", lambda folder: save_lightning(gpt_with_tokenizer(), folder / "f.ckpt"), GPT_OPTIONS, "--num_frames"),
 }  # fmt: skip
@@ -187,6 +193,7 @@ OPTIONS = {
     "two classes of one name": (["--class_names", "dog", "dog", "gun"], "name"),
     "class name that reads as a code": (["--class_names", "dog", "<3>", "gun"], "<3>"),
     "vocoder without audio tokenizer": ([*GPT_OPTIONS, "--vocoder", "."], "--vocoder needs"),
+    "length of clips without audio tokenizer": ([*GPT_OPTIONS, *VQ_OPTIONS], "--num_frames is that of"),
     "audio tokenizer that is no folder": ([*GPT_OPTIONS, "--audio_tokenizer", "nothing/here"], "no folder"),
     "audio tokenizer that is an empty folder": ([*GPT_OPTIONS, "--audio_tokenizer", "EMPTY"], "cannot be loaded"),
     "vocoder as audio tokenizer": ([*GPT_OPTIONS, "--audio_tokenizer", "VOCODER"], "give a MelVQModel"),
@@ -243,6 +250,11 @@ def test_bad_options_are_refused(tmp_path, refuse, case):
     if "--num_attention_heads" not in options:
         options = ["--num_attention_heads", NUM_HEADS, *options]
     assert expected in refuse("--kind", "gpt", "--checkpoint", gpt_file(tmp_path), *options)
+
+
+def test_length_of_clips_needs_an_audio_tokenizer_for_the_vae_too(tmp_path, refuse):
+    arguments = ["--kind", "vae", "--checkpoint", save_lightning(vae(), tmp_path / "f.ckpt"), *VQ_OPTIONS]
+    assert "--num_frames is that of" in refuse(*arguments, "--num_attention_heads", NUM_HEADS)
 
 
 @pytest.mark.parametrize("case", MELGAN_FOLDERS)

@@ -11,7 +11,7 @@ from tiny_processor import CODEBOOK_SIZE, RATE, make_audio_tokenizer, make_clips
 from transformers import AutoFeatureExtractor, AutoProcessor
 
 from melspec_gpt import MelFeatureExtractor, MelGPTProcessor
-from melspec_gpt.tokenization import audio_writing
+from melspec_gpt.tokenization import audio_writing, processing_mel_gpt
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +214,34 @@ def test_reference_that_leads_nowhere_is_an_error(processor, tmp_path):
     make_sharing_folder(processor, tmp_path / "second", "../first/audio_tokenizer")
     with pytest.raises(ValueError, match="codec_reference"):
         AutoProcessor.from_pretrained(tmp_path / "second")
+
+
+# Saved over a folder that is there already
+
+
+@pytest.fixture
+def warnings(monkeypatch) -> list[str]:
+    messages = []
+    monkeypatch.setattr(processing_mel_gpt.logger, "warning", messages.append)
+    return messages
+
+
+def test_audio_tokenizer_from_before_stays_with_a_warning(processor, text_processor, tmp_path, warnings):
+    processor.save_pretrained(tmp_path)
+    assert warnings == []
+    text_processor.save_pretrained(tmp_path)
+    assert len(warnings) == 1
+    assert f"{tmp_path / 'audio_tokenizer'} is there from before" in warnings[0]
+    assert "will load that old audio tokenizer" in warnings[0]
+    assert MelGPTProcessor.from_pretrained(tmp_path).audio_tokenizer is not None
+
+
+def test_reference_beside_an_audio_tokenizer_from_before_is_reported(processor, tmp_path, warnings):
+    processor.save_pretrained(tmp_path / "first")
+    processor.save_pretrained(tmp_path / "second")
+    reference = "../first/audio_tokenizer"
+    MelGPTProcessor(
+        processor.feature_extractor, processor.tokenizer, processor.audio_tokenizer, codec_reference=reference
+    ).save_pretrained(tmp_path / "second")
+    assert len(warnings) == 1
+    assert f"will load the one of '{reference}'" in warnings[0]

@@ -112,6 +112,8 @@ def test_bad_input_ends_with_a_sentence(gpt, tokens, tmp_path, capsys):
     audio_tokenizer = save_audio_tokenizer(tmp_path / "tokenizer")
     longer = write_dataset(tmp_path / "longer", num_codes=12)
     higher = write_dataset(tmp_path / "higher", highest=40)
+    reported = write_dataset(tmp_path / "reported")
+    (tmp_path / "reported" / "build_report.json").write_text(json.dumps({"codebook_size": 8}))
     strange, _ = save_gpt(tmp_path / "strange", names=["Rain", "Gun"])
     cases = [
         (["--model", str(tmp_path / "none"), "--dataset_path", tokens], "neither a checkpoint folder nor on the Hub"),
@@ -120,6 +122,7 @@ def test_bad_input_ends_with_a_sentence(gpt, tokens, tmp_path, capsys):
         (["--model", gpt[0], "--dataset_path", tokens, "--split", "test"], "`split` is 'test'"),
         (["--model", gpt[0], "--dataset_path", longer], "sentences of 12 codes, but the model writes 10"),
         (["--model", gpt[0], "--dataset_path", higher], "holds the code"),
+        (["--model", gpt[0], "--dataset_path", reported], "codebook of 8 entries"),
         (["--model", strange, "--dataset_path", tokens], "does not know the classes ['Dog bark', 'Rooster']"),
         (["--model", gpt[0], "--dataset_path", tokens, "--batch_size", "0"], "`batch_size` is 0"),
     ]

@@ -101,3 +101,28 @@ def test_arguments_for_others_are_left_alone(tmp_path):
     config, unused = AutoConfig.from_pretrained(tmp_path, use_fast=False, return_unused_kwargs=True)
     assert unused == {"use_fast": False}
     assert AutoConfig.from_pretrained(tmp_path, use_fast=False).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("config_class", CONFIG_CLASSES)
+def test_a_config_of_another_type_is_an_error_that_names_both(tmp_path, config_class):
+    other = MelGANConfig if config_class is MelGPTConfig else MelGPTConfig
+    saved_config(tmp_path, other())
+    message = f"'{other.model_type}', but {config_class.__name__} is for '{config_class.model_type}'.*audio_tokenizer"
+    with pytest.raises(ValueError, match=message):
+        config_class.from_pretrained(tmp_path)
+
+
+def test_a_part_of_a_config_is_found_in_the_whole(tmp_path):
+    saved_config(tmp_path, MelGPTVAEConfig(encoder={"hidden_size": 64}))
+    assert MelGPTConfig.from_pretrained(tmp_path).hidden_size == 64
+
+
+def test_tuples_are_stored_as_lists(tmp_path):
+    config = MelVQConfig(channel_multipliers=(1, 2), attention_levels=(1,), vocoder={"upsample_ratios": (16, 16)})
+    config.save_pretrained(tmp_path)
+    loaded = MelVQConfig.from_pretrained(tmp_path, attention_levels=(0, 1))
+    assert config.channel_multipliers == [1, 2]
+    assert config.attention_levels == [1]
+    assert config.vocoder.upsample_ratios == [16, 16]
+    assert loaded.attention_levels == [0, 1]
+    assert loaded.to_dict() == config.to_dict() | {"attention_levels": [0, 1]}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_what_is_no_audio_tokenizer_is_named(tokens, tmp_path):
     MelGPTConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}' holds a model of type 'mel_gpt'"):
         build_processor(str(tmp_path), splits)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocessor_config.json"])
+def test_an_incomplete_audio_tokenizer_is_named(tokens, audio_tokenizer, tmp_path, name):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    shutil.copytree(audio_tokenizer, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}' .*{name}"):
+        build_processor(str(tmp_path), splits)
+
+
+def test_a_folder_that_is_not_there_is_no_audio_tokenizer(tokens, tmp_path):
+    splits = load_built_dataset(tokens, ["codes", "label"])
+    with pytest.raises(ValueError, match=f"`audio_tokenizer` '{tmp_path}/absent' .*there is no such folder"):
+        build_processor(str(tmp_path / "absent"), splits)
 
 
 def test_codes_of_a_smaller_codebook_are_refused_where_the_report_tells(tokens, audio_tokenizer, tmp_path):

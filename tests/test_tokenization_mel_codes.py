@@ -173,3 +173,12 @@ def test_the_vocabulary_holds_added_tokens():
     tokenizer = MelCodeTokenizer(4, ["dog"])
     tokenizer.add_tokens(["<mask>"])
     assert tokenizer.get_vocab()["<mask>"] == tokenizer.convert_tokens_to_ids("<mask>") == len(tokenizer) - 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [({"clas_names": ["dog"]}, "class_names"), ({"class_names": ["dog"], "codebok_size": 4}, "codebook_size")],
+)
+def test_a_misspelled_argument_is_an_error_that_names_the_nearest(wrong, right):
+    with pytest.raises(ValueError, match=f"did you mean '{right}'"):
+        MelCodeTokenizer(**wrong)

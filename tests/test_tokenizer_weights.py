@@ -59,6 +59,8 @@ def test_other_sizes_and_features_are_refused(source, tmp_path, changes):
 def test_what_is_no_audio_tokenizer_is_refused(tmp_path):
     with pytest.raises(ValueError, match="init_from.*no audio tokenizer"):
         trained_tokenizer(str(tmp_path / "absent"), tiny_config())
+    with pytest.raises(ValueError, match="init_from.*no audio tokenizer"):
+        trained_tokenizer(str(tmp_path), tiny_config())
     MelGANConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="init_from.*melgan"):
         trained_tokenizer(str(tmp_path), tiny_config())

@@ -61,11 +61,22 @@ def named_audio_tokenizer(source: str | Path, argument: str = "audio_tokenizer")
     Raises:
         ValueError: if there is none, or another model, such as a GPT.
     """
+    named_tokenizer_config(source, argument)
+    try:
+        return MelVQModel.from_pretrained(source).eval()
+    except OSError as error:
+        raise ValueError(f"`{argument}` {str(source)!r} holds no audio tokenizer that is complete: {error}") from error
+
+
+def named_tokenizer_config(source: str | Path, argument: str = "audio_tokenizer") -> MelVQConfig:
+    """The configuration of the audio tokenizer that a user names; arguments, errors as [`named_audio_tokenizer`]."""
     named = f"`{argument}` {str(source)!r}"
     try:
-        model_type = MelVQConfig.get_config_dict(source)[0].get("model_type")
+        fields = MelVQConfig.get_config_dict(source)[0]
     except (OSError, ValueError) as error:
-        raise ValueError(f"{named} holds no audio tokenizer: {error}") from error
+        start = "" if Path(source).is_dir() else "there is no such folder, and it is not to be had from the Hub: "
+        raise ValueError(f"{named} holds no audio tokenizer: {start}{' '.join(str(error).split())}") from error
+    model_type = fields.get("model_type")
     if model_type is None:
         raise ValueError(f"{named} holds no audio tokenizer: there is no {CONFIG_NAME} of one.")
     if model_type != MelVQConfig.model_type:
@@ -73,7 +84,7 @@ def named_audio_tokenizer(source: str | Path, argument: str = "audio_tokenizer")
             f"{named} holds a model of type {model_type!r}, expected {MelVQConfig.model_type!r}; in a GPT checkpoint "
             f"it is the folder {AUDIO_TOKENIZER_SUBFOLDER}."
         )
-    return MelVQModel.from_pretrained(source).eval()
+    return MelVQConfig.from_dict(fields)
 
 
 def audio_tokenizer_folder(checkpoint: str | Path, codec_reference: str | None) -> Path:

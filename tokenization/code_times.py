@@ -7,6 +7,9 @@ import torch
 from ..configuration.configuration_mel_vq import MelVQConfig
 from .feature_extraction_mel import MelFeatureExtractor
 
+# Decimals of a time step that count: 1e-6 of one is shorter than a sample.
+STEP_DIGITS = 6
+
 
 class CodeTimes:
     """
@@ -38,7 +41,7 @@ class CodeTimes:
         Raises:
             ValueError: if there is none, or nothing is left after them.
         """
-        num_steps = (prompt_seconds - self.start) / self.step_seconds
+        num_steps = self._steps(prompt_seconds)
         if not 1 <= num_steps < self.num_steps:  # also refuses NaN
             raise ValueError(
                 f"`prompt_seconds` is {prompt_seconds}; it has to be at least {self.start + self.step_seconds:.3f} s "
@@ -46,12 +49,17 @@ class CodeTimes:
             )
         return int(num_steps) * self.num_rows
 
+    def _steps(self, seconds: float) -> float:
+        """Time steps before `seconds`, where what is whole up to rounding errors is whole."""
+        return round((seconds - self.start) / self.step_seconds, STEP_DIGITS)
+
     def hidden_codes(self, hidden_seconds: tuple[float, float]) -> torch.BoolTensor:
         """
         Mask of shape `(num_codes,)`: True for the codes of every time step that the span touches.
 
         Args:
-            hidden_seconds (`tuple[float, float]`): start and end of the span, seconds.
+            hidden_seconds (`tuple[float, float]`): start and end of the span, seconds. An end of `inf` is that of the
+                clip.
 
         Raises:
             ValueError: if it is no span of the clip.
@@ -60,13 +68,15 @@ class CodeTimes:
             start, end = (float(seconds) for seconds in hidden_seconds)
         except (TypeError, ValueError):
             start = end = math.nan
-        if not (0 <= start < end and start < self.end and end > self.start):
+        first = last = 0
+        if 0 <= start < end:  # also refuses NaN
+            first = max(0, math.floor(self._steps(min(start, self.end))))
+            last = math.ceil(self._steps(min(end, self.end)))
+        if not first < last:
             raise ValueError(
                 f"`hidden_seconds` is {hidden_seconds}; it has to be a pair (start, end) with 0 <= start < end that "
                 f"reaches into the codes, which last from {self.start:.3f} s to {self.end:.3f} s."
             )
-        first = max(0, math.floor((start - self.start) / self.step_seconds))
-        last = min(self.num_steps, math.ceil((end - self.start) / self.step_seconds))
         hidden_steps = torch.zeros(self.num_steps, dtype=torch.bool)
         hidden_steps[first:last] = True
         return hidden_steps.repeat_interleave(self.num_rows)

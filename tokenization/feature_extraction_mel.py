@@ -1,5 +1,8 @@
 """How does a waveform become the log-mel features that the audio tokenizer reads, and a waveform again?"""
 
+import inspect
+import math
+from collections.abc import Collection
 from fractions import Fraction
 from functools import lru_cache
 
@@ -8,15 +11,30 @@ import torch
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from ..configuration.strict_fields import nearest, refuse_misspelled, report_unknown
+from ..configuration.value_checks import check_sizes, check_spectrogram
 from ..modeling.mel_filters import mel_filters
 from ..modeling.modeling_griffin_lim import GriffinLimVocoder
 from ..modeling.portable_code import PortableCodeMixin
+from .mono_clips import mono_clips
 
 MINIMUM_AMPLITUDE = 1e-5
 # Frames transformed at once: what belongs to them stays in the cache of a core.
 BLOCK_FRAMES = 64
 # 22 050 Hz from 32 000 Hz, the least even of the usual rates, takes 441 phases.
 MAXIMUM_RESAMPLING_PHASES = 2000
+# What the library reads or writes beside our arguments; names with an underscore in front are its own, too. The first
+# one is in every saved file.
+TYPE_NAME = "feature_extractor_type"
+LIBRARY_NAMES = {
+    TYPE_NAME,
+    "auto_map",
+    "custom_pipelines",
+    "image_processor_type",
+    "padding_side",
+    "processor_class",
+    "return_attention_mask",
+}
 
 
 class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
@@ -36,6 +54,9 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         num_frames (`int`): frames of the features, cropped from the centre of the kept ones.
         short_clips (`str`): `"repeat"` loops a clip shorter than `num_samples`, as the published VAS features do;
             `"zero"` appends silence.
+
+    Raises:
+        ValueError: for an argument of another name, and for sizes that are impossible or contradict each other.
     """
 
     model_input_names = ["input_features"]
@@ -55,15 +76,9 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         short_clips: str = "repeat",
         **kwargs,
     ):
+        _check_names(kwargs)
         kwargs.pop("auto_map", None)  # belongs to the folder it was loaded from
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
-        available = 1 + num_samples // hop_length
-        if not 0 < num_frames <= num_mel_frames <= available:
-            raise ValueError(
-                f"`num_frames` {num_frames} <= `num_mel_frames` {num_mel_frames} <= {available} does not hold; "
-                f"{num_samples} samples with `hop_length` {hop_length} give {available} frames."
-            )
-        _check_short_clips(short_clips)
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.min_frequency = min_frequency
@@ -71,15 +86,47 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         self.num_samples = num_samples
         self.num_mel_frames = num_mel_frames
         self.num_frames = num_frames
-        self.short_clips = short_clips
+        self.short_clips = _check_short_clips(short_clips)
+        self._check_geometry()
+
+    def _check_geometry(self) -> None:
+        check_sizes(self, "feature_size")
+        check_spectrogram(self)
+        if not self.num_samples > self.n_fft // 2:
+            raise ValueError(
+                f"`num_samples` is {self.num_samples}; it has to be above {self.n_fft // 2}, half of `n_fft`, because "
+                "so many are reflected at either end of a clip."
+            )
+        available = 1 + self.num_samples // self.hop_length
+        if not 0 < self.num_frames <= self.num_mel_frames <= available:
+            raise ValueError(
+                f"`num_frames` {self.num_frames} <= `num_mel_frames` {self.num_mel_frames} <= {available} does not "
+                f"hold; {self.num_samples} samples with `hop_length` {self.hop_length} give {available} frames."
+            )
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict, **kwargs):
+        """
+        As the method of the library, which leaves arguments alone that the dictionary does not hold.
+
+        Raises:
+            ValueError: if one of `kwargs`, among which may be arguments for others, looks like a misspelled one.
+        """
+        refuse_misspelled(f"{cls.__name__} has no argument", kwargs, _argument_names())
+        return super().from_dict(feature_extractor_dict, **kwargs)
 
     @classmethod
     def from_clip_seconds(cls, clip_seconds: float, downsampling_factor: int = 16, **kwargs) -> "MelFeatureExtractor":
         """
         An extractor for clips of `clip_seconds`: an even number of whole mel frames, of which as many as
         `downsampling_factor` divides are used. 10 s give 860 and 848 frames, 5 s give 430 and 416.
+
+        Raises:
+            ValueError: if `clip_seconds` is no length of time, or too short.
         """
-        defaults = cls(**kwargs)
+        if not (math.isfinite(clip_seconds) and clip_seconds > 0):
+            raise ValueError(f"`clip_seconds` is {clip_seconds}; it has to be positive and finite, in seconds.")
+        defaults = cls(num_mel_frames=1, num_frames=1, **kwargs)
         num_samples = round(clip_seconds * defaults.sampling_rate)
         num_mel_frames = num_samples // defaults.hop_length // 2 * 2
         num_frames = num_mel_frames // downsampling_factor * downsampling_factor
@@ -218,7 +265,7 @@ class MelFeatureExtractor(PortableCodeMixin, SequenceFeatureExtractor):
         if clip.shape[-1] < minimum:
             raise ValueError(
                 f"`audio` has {clip.shape[-1]} samples; at least one frame of {minimum} samples at {sampling_rate} Hz "
-                "is needed. An array of shape (samples, channels) has to be transposed."
+                "is needed. One clip of shape (samples, channels) has to be transposed, and given in a list."
             )
         return clip
 
@@ -252,59 +299,18 @@ def _resample(clip: torch.Tensor, ratio: Fraction) -> torch.Tensor:
     return torchaudio.functional.resample(clip, ratio.numerator, ratio.denominator)
 
 
+def _argument_names() -> list[str]:
+    return [name for name in inspect.signature(MelFeatureExtractor).parameters if name != "kwargs"]
+
+
+def _check_names(names: Collection[str]) -> None:
+    for name in names:
+        if name not in LIBRARY_NAMES and not name.startswith("_"):
+            message = f"MelFeatureExtractor has no argument {name!r}; {nearest(name, _argument_names())}"
+            report_unknown(message, is_saved_file=TYPE_NAME in names)
+
+
 def _check_short_clips(short_clips: str) -> str:
     if short_clips not in ("repeat", "zero"):
         raise ValueError(f'`short_clips` is {short_clips!r}; choose "repeat" or "zero".')
     return short_clips
-
-
-def mono_clips(audio) -> list[torch.Tensor]:
-    """Splits `audio` into mono float32 clips of shape (samples,)."""
-    if isinstance(audio, (list, tuple)) and len(audio) > 0 and np.ndim(audio[0]) == 0:
-        audio = np.asarray(audio)
-    if isinstance(audio, (list, tuple)):
-        if len(audio) == 0:
-            raise ValueError("`audio` is an empty list; give at least one clip.")
-        return [_to_mono(_to_float(clip)) for clip in audio]
-    values = _to_float(audio)
-    if values.dim() == 1:
-        return [_to_mono(values)]
-    if values.dim() in (2, 3) and len(values) > 0:
-        return [_to_mono(clip) for clip in values]
-    raise ValueError(
-        f"`audio` has shape {tuple(values.shape)}; expected (samples,), (batch, samples), (batch, channels, samples) "
-        "or a list of clips."
-    )
-
-
-def _to_float(audio) -> torch.Tensor:
-    """float32 samples of an array, a tensor or nested lists; integer PCM is scaled to [-1, 1]."""
-    if isinstance(audio, torch.Tensor):
-        audio = audio.detach().cpu()
-        audio = audio.float().numpy() if audio.is_floating_point() else audio.numpy()  # numpy has no bfloat16
-    array = np.asarray(audio)
-    if np.issubdtype(array.dtype, np.floating):
-        return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    if array.dtype == np.uint8:  # 8-bit PCM is unsigned
-        return torch.from_numpy((array.astype(np.float32) - 128) / 128)
-    if array.dtype in (np.int8, np.int16, np.int32):
-        return torch.from_numpy((array / -float(np.iinfo(array.dtype).min)).astype(np.float32))
-    raise ValueError(
-        f"`audio` has dtype {array.dtype}; expected floats in [-1, 1] or integer PCM: uint8, int8, int16 or int32."
-    )
-
-
-def _to_mono(clip: torch.Tensor) -> torch.Tensor:
-    if clip.numel() == 0:
-        raise ValueError("`audio` holds an empty clip; give at least one frame of samples.")
-    if clip.dim() > 2:
-        raise ValueError(
-            f"A clip of `audio` has shape {tuple(clip.shape)}; expected (samples,) or (channels, samples)."
-        )
-    if clip.dim() == 2 and clip.shape[0] > clip.shape[1]:
-        raise ValueError(
-            f"A clip of `audio` has shape {tuple(clip.shape)}, read as (channels, samples); transpose it."
-        )
-    if not torch.isfinite(torch.stack(clip.aminmax())).all():  # NaN is passed on; faster than all samples
-        raise ValueError("`audio` holds NaN or infinite samples; repair the clip or leave it out.")
-    return clip.mean(0) if clip.dim() == 2 else clip

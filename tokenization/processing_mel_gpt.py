@@ -8,14 +8,17 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.processing_utils import Unpack
+from transformers.utils import CONFIG_NAME, logging
 
 from ..modeling.modeling_mel_vq import MelVQDecoderOutput
 from ..modeling.portable_code import PortableCodeMixin
 from .audio_tokenizer_files import AUDIO_TOKENIZER_SUBFOLDER, load_audio_tokenizer
 from .audio_writing import write_audio
 from .code_times import CodeTimes
-from .feature_extraction_mel import mono_clips
+from .mono_clips import mono_clips
 from .processing_arguments import AUDIO_ARGUMENTS, MelGPTProcessorKwargs, check_argument_names
+
+logger = logging.get_logger(__name__)
 
 IGNORED_LABEL = -100
 DEFAULT_BATCH_SIZE = 8
@@ -97,7 +100,7 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
                 down to whole time steps of codes, for `generate` to continue. What comes later in `audio` is not
                 looked at.
             hidden_seconds (`tuple[float, float]`, *optional*): start and end of a span of `audio` that is to be
-                filled in: adds `mask`, which [`MelGPTVAEModel.impute`] takes.
+                filled in: adds `mask`, which [`MelGPTVAEModel.impute`] takes. An end of `inf` is that of the clip.
             kwargs: further arguments, by name or inside the dictionaries `audio_kwargs`, `text_kwargs`:
 
                 - sampling_rate (`int`, *optional*): rate of `audio`, Hz.
@@ -221,15 +224,18 @@ class MelGPTProcessor(PortableCodeMixin, ProcessorMixin):
         tokenizer with its weights and its preprocessor_config.json, so that the folder stands alone. Several
         checkpoints can share one audio tokenizer: with `codec_reference` set there is no subfolder, only that
         reference, a folder relative to `save_directory` (`"../other/audio_tokenizer"`) or a repository on the Hub.
+        A subfolder from before that is not written again is left as it is, with a warning.
 
         Args:
             save_directory (`str` or `Path`): the folder, which may hold a model already.
             kwargs: see [`PortableCodeMixin`]: whether to add code, whether to upload and where to.
         """
+        subfolder = Path(save_directory, AUDIO_TOKENIZER_SUBFOLDER)
         if self.audio_tokenizer is not None and self.codec_reference is None:
-            subfolder = Path(save_directory, AUDIO_TOKENIZER_SUBFOLDER)
             self.audio_tokenizer.save_pretrained(subfolder, save_code=False)
             self.feature_extractor.save_pretrained(subfolder, save_code=False)
+        elif (subfolder / CONFIG_NAME).is_file():
+            _report_left_over(subfolder, self.codec_reference)
         return super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
@@ -345,6 +351,14 @@ def _check_audio_tokenizer(audio_tokenizer, feature_extractor, tokenizer) -> Non
             f"`feature_extractor.num_frames` is {feature_extractor.num_frames}; the audio tokenizer needs a multiple "
             f"of {config.downsampling_factor}."
         )
+
+
+def _report_left_over(subfolder: Path, codec_reference: str | None) -> None:
+    loaded = "that old audio tokenizer" if codec_reference is None else f"the one of {codec_reference!r} instead"
+    logger.warning(
+        f"{subfolder} is there from before and was left as it is, but this processor is saved without an audio "
+        f"tokenizer. `from_pretrained` will load {loaded}; remove {subfolder} if nothing needs it."
+    )
 
 
 def _same_batch_size(classes: torch.LongTensor, codes: torch.LongTensor) -> list[torch.LongTensor]:

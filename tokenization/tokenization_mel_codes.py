@@ -8,9 +8,11 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizer
 
+from ..configuration.strict_fields import refuse_misspelled
 from ..modeling.portable_code import PortableCodeMixin
 
 NULL_TOKEN = "<null>"
+ARGUMENTS = ("codebook_size", "class_names", "labels_file")
 CODE_TOKEN = re.compile(r"<\d+>")
 NAMES_IN_MESSAGE = 20
 
@@ -32,8 +34,8 @@ class MelCodeTokenizer(PortableCodeMixin, PreTrainedTokenizer):
 
     Raises:
         ValueError: if `codebook_size` is not a positive integer, if not exactly one of `class_names` and `labels_file`
-            is given, if the names collide with each other or with the tokens of codes, or if `bos_token` or
-            `pad_token` is another than the null class.
+            is given or the name of one of the three is misspelled, if the names collide with each other or with the
+            tokens of codes, or if `bos_token` or `pad_token` is another than the null class.
     """
 
     vocab_files_names = {"labels_file": "labels.json"}
@@ -46,6 +48,7 @@ class MelCodeTokenizer(PortableCodeMixin, PreTrainedTokenizer):
         labels_file: str | None = None,
         **kwargs,
     ):
+        refuse_misspelled("MelCodeTokenizer has no argument", kwargs, ARGUMENTS)
         if isinstance(codebook_size, bool) or not isinstance(codebook_size, int) or codebook_size < 1:
             raise ValueError(f"`codebook_size` is {codebook_size!r}; it has to be an integer, 1 or more.")
         if class_names is None and labels_file is None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from datasets import (
     ClassLabel,
     Dataset,
     DatasetDict,
-    Features,
     List,
     Value,
     concatenate_datasets,
@@ -55,7 +55,9 @@ def load_built_dataset(dataset_path: str | Path, columns: list[str], streaming: 
                 f"`dataset_path` {str(dataset_path)!r}: the split {split} has the columns {rows.column_names}, but "
                 f"{missing} are needed. Is it the output of the right builder?"
             )
-        _check_features(f"`dataset_path` {str(dataset_path)!r}", split, rows.features, splits["train"].features)
+    features = {split: {name: rows.features[name] for name in columns} for split, rows in splits.items()}
+    for split in splits:
+        _check_features(f"`dataset_path` {str(dataset_path)!r}", split, features[split], features["train"])
     if isinstance(splits, DatasetDict):
         return splits.with_format("torch", columns=columns)
     return {
@@ -74,28 +76,30 @@ def class_names(splits: Splits) -> list[str]:
     label = splits["train"].features["label"]
     if not isinstance(label, ClassLabel):
         raise ValueError(
-            f"The column `label` is of type {label}; expected a ClassLabel with the names of the classes."
+            f"The column `label` is of type {label}; expected a ClassLabel with the names of the classes: use "
+            'dataset.cast_column("label", ClassLabel(names=NAMES_OF_CLASSES)).'
         )
     return label.names
 
 
-def _check_features(place: str, split: str, features: Features, train_features: Features) -> None:
+def _check_features(place: str, split: str, features: dict[str, Any], train_features: dict[str, Any]) -> None:
     """Whether codes and classes of a split are what the trainings read, and those of the training split."""
-    codes, label = features.get("codes"), features.get("label")
+    codes, label, train_label = features.get("codes"), features.get("label"), train_features.get("label")
     if codes is not None and not _is_sentence(codes):
         raise ValueError(
             f"{place}: `codes` of the split {split} is a {codes}; expected whole numbers, as many in every clip: use "
-            'dataset.cast_column("codes", List(Value("uint8"), length=NUMBER_OF_CODES)).'
+            'dataset.cast_column("codes", List(Value("uint16"), length=NUMBER_OF_CODES)).'
         )
     if codes is not None and codes.length != train_features["codes"].length:
         raise ValueError(
             f"{place}: a clip has {codes.length} codes in the split {split}, but {train_features['codes'].length} in "
             "train. Encode both with one audio tokenizer: datasets_scripts.token_dataset."
         )
-    if isinstance(label, ClassLabel) and label != train_features.get("label"):
+    if label != train_label:
+        here, there = (getattr(feature, "names", feature) for feature in (label, train_label))
         raise ValueError(
-            f"{place}: the classes of the split {split} are {label.names}, but those of train are "
-            f"{getattr(train_features.get('label'), 'names', None)}. Give both one ClassLabel, in one order."
+            f"{place}: the classes of the split {split} are {here}, but those of train are {there}. Give both one "
+            "ClassLabel, in one order."
         )
 
 

@@ -21,7 +21,7 @@ from melspec_gpt.training.clip_randomness import number_rows
 from melspec_gpt.training.latent_metrics import perplexity
 from melspec_gpt.training.run_sampling import DEFAULT_MODEL, configure_output
 from melspec_gpt.training.sound_checkpoints import check_shipped
-from melspec_gpt.training.token_splits import check_labels, count_codes
+from melspec_gpt.training.token_splits import check_codebook, check_labels, count_codes
 from melspec_gpt.training.vae_evaluation import evaluate_vae
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def load_clips(dataset_path: str, split: str, config: PreTrainedConfig) -> Datas
             f"`dataset_path` {dataset_path!r} holds sentences of {length} codes, but the model writes "
             f"{config.num_codes}; evaluate it on clips encoded by its own audio tokenizer."
         )
+    check_codebook(dataset_path, config.codebook_size)
     count_codes(rows, config.codebook_size)
     if config.num_labels:
         names = class_names(splits)

@@ -32,10 +32,14 @@ def build_processor(
             codes of another codebook.
 
     Raises:
-        ValueError: if there is no such audio tokenizer, if the codes of the dataset are not of its length, or if a
-            clip has no class.
+        ValueError: if there is no such audio tokenizer with a feature extractor, if the codes of the dataset are not
+            its codes, or if a clip has no class.
     """
     model = named_audio_tokenizer(audio_tokenizer)
+    try:
+        feature_extractor = MelFeatureExtractor.from_pretrained(audio_tokenizer)
+    except OSError as error:
+        raise ValueError(f"`audio_tokenizer` {audio_tokenizer!r} has no feature extractor: {error}") from error
     length = splits["train"].features["codes"].length
     if length != model.config.num_codes:
         raise ValueError(
@@ -43,25 +47,31 @@ def build_processor(
             f"{model.config.num_codes}. Encode the clips with it: datasets_scripts.token_dataset."
         )
     if dataset_path is not None:
-        _check_codebook(Path(dataset_path, REPORT_NAME), model.config.codebook_size)
+        check_codebook(dataset_path, model.config.codebook_size)
     names = class_names(splits)
     for split, rows in splits.items():
         check_labels(rows, split, num_classes=len(names))
     return MelGPTProcessor(
-        MelFeatureExtractor.from_pretrained(audio_tokenizer),
+        feature_extractor,
         MelCodeTokenizer(codebook_size=model.config.codebook_size, class_names=names),
         audio_tokenizer=model,
         class_token=class_token,
     )
 
 
-def _check_codebook(report_path: Path, codebook_size: int) -> None:
-    """Whether the report of a token dataset, where there is one, tells of a codebook of this size."""
-    reported = read_json_object(report_path).get("codebook_size") if report_path.is_file() else None
+def check_codebook(dataset_path: str | Path, codebook_size: int) -> None:
+    """
+    Whether the report of a token dataset, where there is one, tells of a codebook of this size.
+
+    Raises:
+        ValueError: if it is another, or if the report is no JSON object.
+    """
+    path = Path(dataset_path, REPORT_NAME)
+    reported = read_json_object(path).get("codebook_size") if path.is_file() else None
     if reported not in (None, codebook_size):
         raise ValueError(
-            f"The codes in `dataset_path` {str(report_path.parent)!r} are of a codebook of {reported} entries, but "
-            f"that of `audio_tokenizer` has {codebook_size}. Encode the clips with it: datasets_scripts.token_dataset."
+            f"The codes in `dataset_path` {str(dataset_path)!r} are of a codebook of {reported} entries, but that of "
+            f"`audio_tokenizer` has {codebook_size}. Encode the clips with it: datasets_scripts.token_dataset."
         )
 
 
@@ -70,10 +80,12 @@ def count_codes(rows: Dataset | ShardedRows, codebook_size: int) -> np.ndarray:
     How often each code occurs; of a streamed split in some of its shards, so that the others need not be fetched.
 
     Raises:
-        ValueError: if there are values beyond the codebook.
+        ValueError: if there are values beyond the codebook, or clips without all their codes.
     """
     counts = np.zeros(codebook_size, dtype=np.int64)
     for codes in _column(rows, "codes"):
+        if not np.issubdtype(codes.dtype, np.integer):  # as it is where some are missing
+            raise ValueError("`dataset_path` holds a clip whose `codes` are missing, all or some. Leave it out.")
         for wrong in codes[(codes < 0) | (codes >= codebook_size)][:1]:
             raise ValueError(
                 f"`dataset_path` holds the code {wrong}, but the codebook of `audio_tokenizer` has {codebook_size} "
@@ -95,8 +107,9 @@ def check_labels(rows: Dataset | ShardedRows, split: str, num_classes: int) -> N
         labels = labels.astype(float)  # a missing one is NaN
         for row in np.flatnonzero(~((labels >= 0) & (labels < num_classes)))[:1]:
             raise ValueError(
-                f"`dataset_path`: row {first_row + row} of the split {split} has the `label` {labels[row]:g}, which "
-                f"is none of the {num_classes} classes. Give the clip a class, or leave it out."
+                f"`dataset_path`: row {first_row + row} of the split {split} has the `label` "
+                f"{'None' if np.isnan(labels[row]) else int(labels[row])}, which is none of the {num_classes} "
+                "classes. Give the clip a class, or leave it out."
             )
         first_row += len(labels)
 

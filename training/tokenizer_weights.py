@@ -1,10 +1,10 @@
 """How does the training of an audio tokenizer go on from the weights of an earlier one?"""
 
 import torch
-from transformers import AutoConfig
 
 from melspec_gpt.configuration.configuration_mel_vq import MelVQConfig
 from melspec_gpt.modeling.modeling_mel_vq import MelVQModel
+from melspec_gpt.tokenization.audio_tokenizer_files import named_tokenizer_config
 
 # Fields that say nothing about the weights: a tokenizer reads clips of any length.
 FREE_FIELDS = ("num_frames", "commitment_cost", "dropout", "vocoder")
@@ -21,14 +21,7 @@ def trained_tokenizer(source: str, config: MelVQConfig) -> MelVQModel:
     Raises:
         ValueError: if `source` holds no audio tokenizer, or one of other sizes or for other features.
     """
-    try:
-        source_config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"`init_from` {source!r} holds no audio tokenizer: {error}") from error
-    if source_config.model_type != config.model_type:
-        raise ValueError(
-            f"`init_from` {source!r} has model_type {source_config.model_type!r}; expected {config.model_type!r}."
-        )
+    source_config = named_tokenizer_config(source, "init_from")
     for name in vars(config).keys() & MelVQConfig.__annotations__.keys() - set(FREE_FIELDS):
         there, here = getattr(source_config, name), getattr(config, name)
         if there != here:

@@ -48,8 +48,8 @@ def weight_from_start(step: int, weight: float, start: int) -> float:
 def spectral_convergence(reconstruction: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """
     Length of the error of the magnitudes relative to the length of the magnitudes themselves, over mel bands (Arik et
-    al., 2018, arXiv:1808.06719): the loud parts count most, 0 is perfect, 1 is as bad as silence. A
-    silent clip, next to which every error is huge, counts 1 at most.
+    al., 2018, arXiv:1808.06719): the loud parts count most, 0 is perfect, 1 is as bad as silence. A silent clip, next
+    to which every error is huge, counts 1 at most.
 
     Args:
         reconstruction, features (`torch.FloatTensor` of shape `(batch_size, num_mel_bins, frames)`): in [-1, 1];
