@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState, GradientState
 from tiny_loop import DATA, Recorder, assert_same_head, logged, make_loop, weights
 
 from melspec_gpt.modeling.modeling_mel_gpt import MelGPTForCausalLM
+from melspec_gpt.training import loop as loop_module
 from melspec_gpt.training.arguments import RunArguments
 from melspec_gpt.training.loop_progress import ProgressBar
 from melspec_gpt.training.loop_setup import with_batch_size_per_device
@@ -181,6 +182,14 @@ def test_progress_is_one_line_with_loss_speed_and_time_left(capsys):
     with ProgressBar(step=0, max_steps=None, max_seconds=None, clips_per_step=16, shown=False) as bar:
         bar.update(1.5, seconds=30)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_counts_the_clips_that_there_are(tmp_path, monkeypatch):
+    bars = []
+    monkeypatch.setattr(loop_module, "ProgressBar", lambda **facts: bars.append(ProgressBar(**facts)) or bars[-1])
+    for dataset in (DATA, DATA[:3]):
+        run(tmp_path, gradient_accumulation_steps=2, max_train_steps=1, loop_options={"train_dataset": dataset})
+    assert [bar.clips_per_step for bar in bars] == [8, 6]
 
 
 def test_resumed_run_hides_what_the_killed_one_logged_after_the_checkpoint(tmp_path):

@@ -140,8 +140,9 @@ def test_views_fill_up_small_data_sets():
     assert views_per_clip(minutes=10, num_clips=4) == MAXIMUM_VIEWS
 
 
-def test_shipped_demo_samples_every_class(finished, tmp_path):
-    main(["--model", str(finished / "model"), "--output_dir", str(tmp_path), "--num_samples", "1"])
+def test_shipped_demo_samples_every_class(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(finished))
+    main(["--model", "~/model", "--output_dir", str(tmp_path), "--num_samples", "1"])
     assert {path.parent.name for path in tmp_path.rglob("*.wav")} == set(CLASSES)
 
 
@@ -182,8 +183,10 @@ def test_output_folder_of_something_else_is_left_alone(clips, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_output_folder_inside_the_clips_is_refused(clips, capsys):
+def test_output_folder_inside_the_clips_is_refused(clips, capsys, monkeypatch):
     assert "lies in `data_dir`" in refusal(capsys, *command(clips, clips / "out"))
+    monkeypatch.setenv("HOME", str(clips))
+    assert "lies in `data_dir`" in refusal(capsys, *command("~", "~/out"))
     assert not (clips / "out").exists()
 
 

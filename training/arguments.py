@@ -116,8 +116,8 @@ class RunArguments:
     def __post_init__(self):
         for name, hint in typing.get_type_hints(type(self)).items():
             value = _checked_type(name, getattr(self, name), hint)
-            is_home = isinstance(value, str) and value.startswith("~")
-            setattr(self, name, os.path.expanduser(value) if is_home else value)
+            # A name on the Hub does not begin with "~".
+            setattr(self, name, os.path.expanduser(value) if isinstance(value, str) else value)
         self.validate()
 
     def validate(self):

@@ -40,10 +40,10 @@ def _read_state(loop: TrainingLoop, checkpoint: Path) -> None:
     except OtherBatchesError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).removesuffix(".")
         raise ValueError(
-            f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {reason} What is trained has to "
-            "be as it was (the model, `ema_decay`, `codebook_learning`, `discriminator_weight`); to change it, "
+            f"`resume_from_checkpoint` {str(checkpoint)!r} does not fit this run: {reason}. What is trained has "
+            "to be as it was (the model, `ema_decay`, `codebook_learning`, `discriminator_weight`); to change it, "
             "start anew in another `output_dir`."
         ) from error
     # The arguments count, not what they were before.

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -277,7 +278,7 @@ def run_shipped_demo(model: str, output_dir: str | Path, sampling: SamplingSetti
     output_dir = Path(output_dir).expanduser()
     if (output_dir / CHAIN_FILE).exists():
         raise ValueError(f"`output_dir` {str(output_dir)!r} holds a run with --data_dir; choose another folder.")
-    return write_samples(model, output_dir, settings=sampling)
+    return write_samples(os.path.expanduser(model), output_dir, settings=sampling)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

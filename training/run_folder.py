@@ -149,6 +149,6 @@ class RunFolder:
 
 
 def _is_of_step(best: Path, step: int) -> bool:
-    """Whether a best model is the one of `step`; runs of before did not note it."""
+    """Whether a best model is the one of `step`; older runs did not note theirs."""
     file = best / BEST_STEP_FILE
     return not file.is_file() or file.read_text(encoding="utf-8").strip() == str(step)
