@@ -74,15 +74,16 @@ def _write_flac(path: Path, samples: np.ndarray, sampling_rate: int) -> None:
 
 
 def _to_samples(waveform) -> np.ndarray:
-    # Half precision has no 32767, and numpy no bfloat16.
-    samples = waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else np.asarray(waveform)
-    if samples.dtype in (torch.float16, torch.bfloat16, np.float16):
-        samples = samples.float() if isinstance(samples, torch.Tensor) else samples.astype(np.float32)
-    samples = np.asarray(samples)
+    """float32: half precision has no 32767."""
+    if isinstance(waveform, torch.Tensor):
+        waveform = waveform.detach().cpu()
+        waveform = waveform.float() if waveform.is_floating_point() else waveform  # numpy has no bfloat16
+    samples = np.asarray(waveform)
     if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(
             f"A waveform has shape {samples.shape} and dtype {samples.dtype}; expected floats of shape (samples,)."
         )
+    samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise ValueError("A waveform holds NaN or infinite samples; it cannot be written.")
     return samples
